@@ -1,0 +1,162 @@
+"""How the settings that need more than a default are read from the environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.utils import get_random_secret_key
+
+env = environ.Env()
+
+# How long a SQLite writer waits for another process's transaction before it gives up.
+SQLITE_BUSY_TIMEOUT_SECONDS = 20
+# Messages the in-memory layer keeps for the node's one channel before it drops in silence
+# (its default, 100, is made for one channel a connection).
+IN_MEMORY_CAPACITY = 100_000
+
+_DATABASE_SCHEMES = {"sqlite", "postgres", "postgresql"}
+
+
+def secret_key(data_dir: Path, *, debug: bool) -> str:
+    """`SECRET_KEY`, or in development one that is made once and kept in `var/secret_key`.
+
+    Raises:
+        ImproperlyConfigured: not set, and `DEBUG` is off.
+    """
+    given = env.str("SECRET_KEY", default="")
+    if given:
+        return given
+    if not debug:
+        raise ImproperlyConfigured(
+            "SECRET_KEY is not set. Set it to a long random text (it signs sessions and tokens), "
+            "or set DEBUG=1 for development."
+        )
+    path = data_dir / "secret_key"
+    data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        # Exclusive creation: of several processes that start at once, one makes the key.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(descriptor, "w") as file:
+        file.write(get_random_secret_key())
+    return path.read_text().strip()
+
+
+def database_config(data_dir: Path) -> dict[str, Any]:
+    """The `DATABASES["default"]` that `DATABASE_URL` asks for; SQLite in `var/` without it.
+
+    Raises:
+        ImproperlyConfigured: the address is not one of a database that Ovara knows. The message
+            never repeats the address, which may hold a password.
+    """
+    url = env.str("DATABASE_URL", default="")
+    if not url:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        return _sqlite({"ENGINE": "django.db.backends.sqlite3", "NAME": data_dir / "db.sqlite3"})
+    scheme = urlsplit(url).scheme
+    if scheme not in _DATABASE_SCHEMES:
+        raise ImproperlyConfigured(
+            f"DATABASE_URL has the scheme {scheme!r}: write sqlite:////folder/file.sqlite3 or "
+            "postgres://user:password@host:5432/name."
+        )
+    config: dict[str, Any] = dict(env.db_url_config(url))
+    if not config.get("NAME"):
+        raise ImproperlyConfigured("DATABASE_URL names no database: end it with /name.")
+    return _sqlite(config) if scheme == "sqlite" else _postgresql(config)
+
+
+def _sqlite(config: dict[str, Any]) -> dict[str, Any]:
+    folder = Path(str(config["NAME"])).parent
+    if str(config["NAME"]) != ":memory:" and not folder.is_dir():
+        raise ImproperlyConfigured(
+            f"DATABASE_URL names a file in {str(folder)!r}, which is not a folder: make it first."
+        )
+    config["OPTIONS"] = {
+        # Immediate: a transaction that will write waits for its turn at the start, instead of
+        # failing half-way with "database is locked".
+        "transaction_mode": "IMMEDIATE",
+        "timeout": SQLITE_BUSY_TIMEOUT_SECONDS,
+        # FULL: an acknowledged message survives a power cut (docs/adr/0003-sqlite-synchronous.md).
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+    }
+    # A file, not shared memory: the journal writes from its own thread.
+    config["TEST"] = {"NAME": folder / f"test-{os.getpid()}-{Path(str(config['NAME'])).name}"}
+    return config
+
+
+def _postgresql(config: dict[str, Any]) -> dict[str, Any]:
+    config.setdefault("OPTIONS", {})
+    config["CONN_HEALTH_CHECKS"] = True
+    config["CONN_MAX_AGE"] = 600
+    return config
+
+
+def channel_layer_config(redis_urls: list[str]) -> dict[str, Any]:
+    """In-memory for one process; Redis pub/sub for many, sharded where several are given."""
+    if not redis_urls:
+        return {
+            "BACKEND": "channels.layers.InMemoryChannelLayer",
+            "CONFIG": {"capacity": IN_MEMORY_CAPACITY},
+        }
+    _check_redis(redis_urls)
+    return {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": redis_urls, "prefix": "ovara"},
+    }
+
+
+def cache_config(redis_urls: list[str]) -> dict[str, Any]:
+    """The cache holds login counters alone, so that they hold for every process."""
+    if not redis_urls:
+        return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    return {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": redis_urls}
+
+
+def _check_redis(urls: list[str]) -> None:
+    for url in urls:
+        if urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
+            raise ImproperlyConfigured(
+                "REDIS_URL must be one or several addresses such as redis://host:6379/0, "
+                "separated by commas."
+            )
+
+
+def refuse_workers_without_redis(redis_urls: list[str]) -> None:
+    """Refuse to start several worker processes that could not reach each other.
+
+    uvicorn's and gunicorn's worker count is on their command line or in `WEB_CONCURRENCY`.
+
+    Raises:
+        ImproperlyConfigured: more than one worker is asked for and `REDIS_URL` is empty.
+    """
+    if redis_urls or _worker_count() <= 1:
+        return
+    raise ImproperlyConfigured(
+        f"{_worker_count()} workers without REDIS_URL could not reach each other's connections: "
+        "set REDIS_URL, or start one worker."
+    )
+
+
+def _worker_count() -> int:
+    asgi_servers = {"uvicorn", "gunicorn", "hypercorn", "granian"}
+    # `spawn`ed workers see their parent's argument list in `sys.orig_argv` no more than ours, so
+    # the parent process hands the number on in the environment.
+    words = sys.argv
+    if not any(
+        Path(word).name in asgi_servers or word.endswith("uvicorn/__main__.py")
+        for word in words[:1]
+    ):
+        return 1
+    for position, word in enumerate(words):
+        name, _, value = word.partition("=")
+        if name in {"--workers", "-w"}:
+            text = value or (words[position + 1] if position + 1 < len(words) else "")
+            return int(text) if text.isdigit() else 1
+    return env.int("WEB_CONCURRENCY", default=1)

@@ -1,0 +1,63 @@
+"""Logs: one line an event, `key=value` fields behind the event's name, never a token or content."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+# A JWT is three base64url parts with dots; its header begins with {" which encodes to eyJ.
+_JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*")
+_QUERY_TOKEN = re.compile(r"(?<=[?&]token=)[^&\s\"']+")
+REDACTED = "[redacted]"
+
+
+def redact(text: str) -> str:
+    """`text` without any token in it."""
+    return _QUERY_TOKEN.sub(REDACTED, _JWT.sub(REDACTED, text))
+
+
+class RedactingFormatter(logging.Formatter):
+    """Takes tokens out of whatever any library logs, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def fields(event: str, **values: Any) -> str:
+    """`event key=value key="two words"`; absent values are left out.
+
+    >>> fields("connected", connection="c1", reason="going away", code=None)
+    'connected connection=c1 reason="going away"'
+    """
+    parts = [event]
+    for key, value in values.items():
+        if value is None:
+            continue
+        text = str(value).translate(_ONE_LINE)
+        parts.append(
+            f'{key}="{text}"' if not text or " " in text or '"' in text else f"{key}={text}"
+        )
+    return " ".join(parts)
+
+
+_ONE_LINE = {ord("\n"): " ", ord("\r"): " ", ord('"'): "'"}
+
+
+def logging_config(*, level: str) -> dict[str, Any]:
+    """The `LOGGING` setting: everything to standard error, redacted."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "line": {
+                "()": "ovara.logs.RedactingFormatter",
+                "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+            }
+        },
+        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"handlers": ["console"], "level": level},
+        "loggers": {
+            "django.server": {"handlers": ["console"], "level": level, "propagate": False},
+        },
+    }

@@ -1,0 +1,25 @@
+"""Times: UTC, whole milliseconds (what every database keeps), RFC 3339 on the wire."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """This moment in UTC, cut to milliseconds."""
+    return cut(datetime.now(UTC))
+
+
+def cut(moment: datetime) -> datetime:
+    """`moment` without the microseconds that MongoDB would drop."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def wire(moment: datetime) -> str:
+    """`moment` as the protocol writes it: `2026-01-01T00:00:00.000Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def optional_wire(moment: datetime | None) -> str | None:
+    """Like `wire`, and None for None."""
+    return None if moment is None else wire(moment)

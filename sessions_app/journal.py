@@ -1,0 +1,274 @@
+"""The journal: the durable, ordered append of messages.
+
+Sequences are given out by writing them. A batch's messages get last+1 … last+n of their
+conversation; the unique constraint (conversation, sequence) is the arbiter among nodes, and who
+loses the race reads the new last and tries again. `Conversation.last_sequence` is moved by
+compare-and-set behind the messages, and is only a cache of the greatest sequence stored.
+A second constraint (conversation, sender, client_message_id) makes a repeat harmless.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import IntegrityError, transaction
+from django.db.models import Max
+
+from ovara import background
+from ovara.errors import NotFound, Overloaded
+from ovara.group_commit import GroupCommit
+from ovara.ids import new_id
+from ovara.times import now, wire
+from sessions_app.models import Conversation, Message, Participant
+from sessions_app.records import MessageRecord, UserRef
+from sessions_app.signals import message_appended, message_committed
+from sessions_app.validation import check_client_message_id, check_content, check_json_object
+
+log = logging.getLogger(__name__)
+
+# Races lost against other writers before the caller is told to try again.
+MAX_ATTEMPTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message before it has its place. Its values were checked."""
+
+    conversation_id: str
+    content: str
+    role: str
+    sender: UserRef | None
+    client_message_id: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+    require_participant: bool = True
+
+    @property
+    def repeat_key(self) -> tuple[str, str | None, str]:
+        return self.conversation_id, self.sender and self.sender.id, self.client_message_id
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """A stored message; `duplicate`: it had been stored before this call."""
+
+    message: MessageRecord
+    duplicate: bool
+
+
+async def post(
+    *,
+    conversation_id: str,
+    content: str,
+    role: str = "user",
+    sender: UserRef | None = None,
+    client_message_id: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    require_participant: bool = True,
+    origin: str | None = None,
+) -> Appended:
+    """Store a message, then tell whoever delivers it. Returns when it is committed.
+
+    Args:
+        client_message_id: makes a repeat harmless; None gives the message one of its own.
+        require_participant: whether `sender` needs a part in the conversation.
+        origin: the connection that sent it, which hears of it by its acknowledgement.
+
+    Raises:
+        Invalid, TooLarge: the message is not acceptable.
+        NotFound: there is no such conversation, or the sender has no part in it.
+        Overloaded: nothing was stored; try again.
+    """
+    if client_message_id is None:
+        client_message_id = str(new_id())
+    check_content(content)
+    check_client_message_id(client_message_id)
+    check_json_object(metadata or {}, "metadata")
+    draft = Draft(
+        conversation_id,
+        content,
+        role,
+        sender,
+        client_message_id,
+        metadata or {},
+        require_participant,
+    )
+    return await background.on_main_loop(_append_and_tell(draft, origin))
+
+
+async def _append_and_tell(draft: Draft, origin: str | None) -> Appended:
+    appended = await journal.commit(draft)
+    # No await from here to the return: callers are woken in the order of sequences, so whatever
+    # they enqueue now keeps that order.
+    if not appended.duplicate:
+        message_committed.send(Message, message=appended.message, origin=origin)
+        if message_appended.receivers:
+            background.start(_tell_application(appended.message), name="message_appended")
+    return appended
+
+
+async def _tell_application(message: MessageRecord) -> None:
+    for receiver, response in await message_appended.asend_robust(Message, message=message):
+        if isinstance(response, BaseException):
+            log.error("message_appended: %r failed", receiver, exc_info=response)
+
+
+def write_batch(drafts: Sequence[Draft]) -> list[Appended | Exception]:
+    """Store `drafts` in one transaction; for each its message or its own error, in order."""
+    for attempt in range(MAX_ATTEMPTS):
+        try:
+            with transaction.atomic():
+                return _BatchWriter(drafts, trust_cache=attempt == 0).write()
+        except IntegrityError:
+            # Another process took a sequence or stored the same client_message_id first (or a row
+            # was deleted meanwhile): read again what is there now.
+            continue
+    raise Overloaded("Too many writers in this conversation. Nothing was stored; try again.")
+
+
+journal: GroupCommit[Draft, Appended] = GroupCommit("journal", write_batch)
+
+
+class _BatchWriter:
+    """One attempt at one batch."""
+
+    def __init__(self, drafts: Sequence[Draft], *, trust_cache: bool) -> None:
+        self.drafts = drafts
+        self.trust_cache = trust_cache
+        self.moment = now()
+        self.conversation_ids = sorted({draft.conversation_id for draft in drafts})
+
+    def write(self) -> list[Appended | Exception]:
+        cached = self._cached_sequences()
+        stored = self._stored_before()
+        parts = self._participants()
+        last = {key: self._last_sequence(key, value) for key, value in cached.items()}
+        results: list[Appended | Exception] = []
+        fresh: list[MessageRecord] = []
+        for draft in self.drafts:
+            if draft.conversation_id not in last or not self._allowed(draft, parts):
+                results.append(NotFound())
+            elif (before := stored.get(draft.repeat_key)) is not None:
+                results.append(Appended(before, duplicate=True))
+            else:
+                last[draft.conversation_id] += 1
+                record = _record(draft, last[draft.conversation_id], wire(self.moment))
+                fresh.append(record)
+                stored[draft.repeat_key] = record
+                results.append(Appended(record, duplicate=False))
+        self._insert(fresh)
+        self._move_caches(cached, fresh)
+        return results
+
+    def _cached_sequences(self) -> dict[str, int]:
+        rows = Conversation.objects.filter(pk__in=self.conversation_ids)
+        return {str(pk): last for pk, last in rows.values_list("pk", "last_sequence")}
+
+    def _last_sequence(self, conversation_id: str, cached: int) -> int:
+        """The greatest sequence stored; the cache may be behind (a write cut in half, a race)."""
+        if self.trust_cache:
+            return cached
+        above = Message.objects.filter(conversation_id=conversation_id, sequence__gt=cached)
+        greatest: int | None = above.aggregate(Max("sequence"))["sequence__max"]
+        return cached if greatest is None else greatest
+
+    def _stored_before(self) -> dict[tuple[str, str | None, str], MessageRecord]:
+        ids = {draft.client_message_id for draft in self.drafts}
+        rows = Message.objects.filter(
+            conversation_id__in=self.conversation_ids, client_message_id__in=ids
+        )
+        return {
+            (
+                record.conversation_id,
+                record.sender and record.sender.id,
+                record.client_message_id,
+            ): record
+            for record in records_of(rows)
+        }
+
+    def _participants(self) -> set[tuple[str, str]]:
+        users = {draft.sender.id for draft in self.drafts if draft.sender is not None}
+        rows = Participant.objects.filter(
+            conversation_id__in=self.conversation_ids, user_id__in=users
+        )
+        return {(str(c), str(u)) for c, u in rows.values_list("conversation_id", "user_id")}
+
+    @staticmethod
+    def _allowed(draft: Draft, parts: set[tuple[str, str]]) -> bool:
+        if not draft.require_participant:
+            return True
+        return draft.sender is not None and (draft.conversation_id, draft.sender.id) in parts
+
+    def _insert(self, records: Sequence[MessageRecord]) -> None:
+        Message.objects.bulk_create(
+            Message(
+                id=uuid.UUID(record.id),
+                conversation_id=uuid.UUID(record.conversation_id),
+                sequence=record.sequence,
+                role=record.role,
+                sender_id=uuid.UUID(record.sender.id) if record.sender else None,
+                content=record.content,
+                metadata=record.metadata,
+                client_message_id=record.client_message_id,
+                status=record.status,
+                created_at=self.moment,
+            )
+            for record in records
+        )
+
+    def _move_caches(self, cached: dict[str, int], records: Sequence[MessageRecord]) -> None:
+        newest = {record.conversation_id: record for record in records}
+        for conversation_id, record in newest.items():
+            # The message rows are the truth; where another process moved the cache first, its
+            # own attempt or ours has lost a sequence already and is written again.
+            Conversation.objects.filter(
+                pk=conversation_id, last_sequence=cached[conversation_id]
+            ).update(last_sequence=record.sequence, updated_at=self.moment)
+
+
+def _record(draft: Draft, sequence: int, created_at: str) -> MessageRecord:
+    return MessageRecord(
+        id=str(new_id()),
+        conversation_id=draft.conversation_id,
+        sequence=sequence,
+        role=draft.role,
+        sender=draft.sender,
+        content=draft.content,
+        metadata=draft.metadata,
+        client_message_id=draft.client_message_id,
+        status="complete",
+        created_at=created_at,
+    )
+
+
+def records_of(messages: Iterable[Message]) -> list[MessageRecord]:
+    """`messages` as they go out. One query more, for the senders' names, however many."""
+    rows = list(messages)
+    senders = {row.sender_id for row in rows if row.sender_id is not None}
+    names: dict[Any, str] = {}
+    if senders:
+        users = get_user_model()._default_manager.filter(pk__in=senders)
+        names = dict(users.values_list("pk", "username"))
+    return [
+        MessageRecord(
+            id=str(row.pk),
+            conversation_id=str(row.conversation_id),
+            sequence=row.sequence,
+            role=row.role,
+            sender=_user_ref(row.sender_id, names),
+            content=row.content,
+            metadata=row.metadata,
+            client_message_id=row.client_message_id,
+            status=row.status,
+            created_at=wire(row.created_at),
+        )
+        for row in rows
+    ]
+
+
+def _user_ref(user_id: Any, names: dict[Any, str]) -> UserRef | None:
+    return UserRef(str(user_id), names[user_id]) if user_id in names else None

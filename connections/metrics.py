@@ -1,0 +1,57 @@
+"""What Prometheus reads from `/metrics`: this process's counts, named as docs/operations.md lists them.
+
+Gauges that follow a live number are set by whoever owns it; label values come from closed sets
+(frame types, codes, queue names), never from a client.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+# From under a commit on a fast disk to a queue that is about to overflow.
+_LATENCY_BUCKETS_SECONDS = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+)
+
+CONNECTIONS = Gauge("ovara_connections", "Open connections of this process.")
+AUTHENTICATED = Gauge("ovara_authenticated_connections", "Open connections with a valid token.")
+JOINS = Counter("ovara_joins", "Conversations joined by connections.")
+
+FRAMES_RECEIVED = Counter("ovara_frames_received", "Frames from clients.", ["type"])
+FRAMES_SENT = Counter("ovara_frames_sent", "Frames to clients.", ["type"])
+ERRORS = Counter("ovara_errors", "Error frames to clients.", ["code"])
+CLOSES = Counter("ovara_closes", "Closed connections.", ["code"])
+REFUSED_HANDSHAKES = Counter(
+    "ovara_refused_handshakes", "Connections refused before their first frame.", ["code"]
+)
+RECOVERIES = Counter(
+    "ovara_recoveries", "Joins with `since`, by outcome: recovered, partial or anew.", ["outcome"]
+)
+DROPS = Counter("ovara_drops", "Publications that were not delivered.", ["reason"])
+
+ACK_SECONDS = Histogram(
+    "ovara_ack_seconds",
+    "From a message's arrival to its acknowledgement.",
+    buckets=_LATENCY_BUCKETS_SECONDS,
+)
+FANOUT_SECONDS = Histogram(
+    "ovara_fanout_seconds",
+    "From a message's commit to the last local connection's outbox.",
+    buckets=_LATENCY_BUCKETS_SECONDS,
+)
+QUEUE_DEPTH = Gauge(
+    "ovara_queue_depth", "Items that wait, by queue: journal, registry or bus.", ["queue"]
+)
+OUTBOX_BYTES = Gauge("ovara_outbox_bytes", "Bytes that wait for slow connections.")

@@ -1,0 +1,35 @@
+"""Writes about accounts and tokens."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import transaction
+
+from ovara.accounts.models import RevokedToken
+from ovara.accounts.signals import token_revoked
+from ovara.times import cut, now
+
+
+def revoke(key: str, expires_at: datetime) -> None:
+    """Refuse the token or family `key` from now on; again is harmless.
+
+    Args:
+        expires_at: when the last token of that name has expired by itself, so that the row may go.
+    """
+    row, created = RevokedToken.objects.get_or_create(
+        jti=key, defaults={"expires_at": cut(expires_at)}
+    )
+    if not created and row.expires_at < expires_at:
+        RevokedToken.objects.filter(jti=key).update(expires_at=cut(expires_at))
+    transaction.on_commit(lambda: _tell_revoked(key))
+
+
+def _tell_revoked(key: str) -> None:
+    token_revoked.send(sender=RevokedToken, key=key)
+
+
+def revoked_tokens_purge() -> int:
+    """Delete the rows of tokens that have expired anyway; how many they were."""
+    deleted, _ = RevokedToken.objects.filter(expires_at__lt=now()).delete()
+    return deleted

@@ -1,0 +1,61 @@
+# `make` alone lists the targets. Every path is relative and quoted, so that the folder's own path
+# may have a space. From the environment or the command line:
+#   PYTHON  the interpreter for the virtual environment (default: the first that is 3.11 or newer)
+#   VENV    where the virtual environment is (default: .venv)
+#   ARGS    more arguments for pytest: make test ARGS="-k presence"
+.DEFAULT_GOAL := help
+.PHONY: help run test test-deps lint types imports migrations check format reset clean
+export VENV ?= .venv
+PY = "$(VENV)/bin/python"
+# Checks never touch the developer's own database or secret key.
+WITH_TEST_SETTINGS = DJANGO_SETTINGS_MODULE=tests.support.settings
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+
+run: ## Install what is needed, migrate, make the demo accounts, and serve (HOST, PORT, DATABASE_URL)
+	@scripts/install requirements.txt
+	@exec $(PY) -m scripts.run
+
+test: ## Run all tests (ARGS="…" goes to pytest)
+	@scripts/install requirements-dev.txt
+	@scripts/test-js
+	@$(PY) -m pytest $(ARGS)
+
+test-deps: ## Install the Debian packages that the tests use (once; as root or with sudo)
+	@scripts/test-deps
+
+lint: ## Check style and common mistakes
+	@scripts/install requirements-dev.txt
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+types: ## Check types
+	@scripts/install requirements-dev.txt
+	@$(PY) -m mypy
+
+imports: ## Check the directions between the packages
+	@scripts/install requirements-dev.txt
+	@"$(VENV)/bin/lint-imports" --no-logo
+
+migrations: ## Check that the migrations match the models
+	@scripts/install requirements-dev.txt
+	@$(WITH_TEST_SETTINGS) $(PY) manage.py makemigrations --check --dry-run
+	@$(WITH_TEST_SETTINGS) $(PY) manage.py check
+
+check: lint types imports migrations ## Lint, types, import contract, clean migrations
+
+format: ## Format the code and mend what can be mended by itself
+	@scripts/install requirements-dev.txt
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+reset: ## Delete the local data: database, accounts, secret key (all of var/)
+	@rm -rf var
+	@echo "Deleted var/: the SQLite database, the demo accounts and the secret key."
+	@echo "The next 'make run' starts afresh. A database that DATABASE_URL names was not touched."
+
+clean: ## Delete what the tools generate (not the data, see reset)
+	@rm -rf "$(VENV)" .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache staticfiles
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "Deleted the virtual environment and the caches."

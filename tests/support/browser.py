@@ -64,5 +64,7 @@ class BrowserPages:
         if account is not None:
             await page.get_by_label(re.compile("user", re.IGNORECASE)).fill(account.username)
             await page.get_by_label(re.compile("password", re.IGNORECASE)).fill(account.password)
-            await page.get_by_role("button", name=re.compile("sign in|log in", re.IGNORECASE)).click()
+            await page.get_by_role(
+                "button", name=re.compile("sign in|log in", re.IGNORECASE)
+            ).click()
         return page

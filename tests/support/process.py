@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import subprocess
@@ -51,6 +52,8 @@ class ChildProcess:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            # A group of its own, so that `kill` and `interrupt` reach the program's children too.
+            start_new_session=True,
         )
         self._reader = threading.Thread(target=self._collect, args=(self._process,), daemon=True)
         self._reader.start()
@@ -85,9 +88,14 @@ class ChildProcess:
 
     def kill(self) -> None:
         """SIGKILL: what a crash or a power cut does. Harmless if it has ended."""
-        if self._process is not None:
-            self._process.kill()
+        if self.is_running:
+            os.killpg(self.pid, signal.SIGKILL)
             self.wait()
+
+    def interrupt(self, *, timeout: float = 15) -> int:
+        """Ctrl-C at a terminal, which reaches the whole group. The exit code."""
+        os.killpg(self.pid, signal.SIGINT)
+        return self.wait(timeout=timeout)
 
     def terminate(self, *, timeout: float = 15) -> int:
         """SIGTERM: what a deployment does. The exit code."""

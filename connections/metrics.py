@@ -1,4 +1,4 @@
-"""What Prometheus reads from `/metrics`: this process's counts, named as docs/operations.md lists them.
+"""What Prometheus reads from `/metrics`: the counts of this process, named for good.
 
 Gauges that follow a live number are set by whoever owns it; label values come from closed sets
 (frame types, codes, queue names), never from a client.

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django.db import transaction
-
 from ovara.accounts.models import RevokedToken
-from ovara.accounts.signals import token_revoked
 from ovara.times import cut, now
 
 
 def revoke(key: str, expires_at: datetime) -> None:
     """Refuse the token or family `key` from now on; again is harmless.
+
+    The signal `token_revoked` follows from the row (receivers.py), whoever stores it.
 
     Args:
         expires_at: when the last token of that name has expired by itself, so that the row may go.
@@ -22,11 +21,6 @@ def revoke(key: str, expires_at: datetime) -> None:
     )
     if not created and row.expires_at < expires_at:
         RevokedToken.objects.filter(jti=key).update(expires_at=cut(expires_at))
-    transaction.on_commit(lambda: _tell_revoked(key))
-
-
-def _tell_revoked(key: str) -> None:
-    token_revoked.send(sender=RevokedToken, key=key)
 
 
 def revoked_tokens_purge() -> int:

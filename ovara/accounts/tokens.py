@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.contrib.sessions.backends.base import SessionBase
 from rest_framework_simplejwt import tokens as simplejwt
 from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
 
+from ovara.accounts.models import User
 from ovara.accounts.selectors import revoked_among
 from ovara.accounts.services import revoke
 from ovara.conf import ovara_settings
 from ovara.errors import Unauthenticated
 
 FAMILY_CLAIM = "fam"
+# Where a browser session keeps its family: named at sign-in, gone with the session's other data.
+SESSION_FAMILY_KEY = "token_family"
 # What a row of revoked tokens can hold; no longer id can be revoked, so none is accepted.
 KEY_MAX_LENGTH = 64
 
@@ -27,6 +31,14 @@ def new_family() -> str:
 
 class AccessToken(simplejwt.AccessToken):
     """A short-lived token; its family is its refresh token's, or its browser session's."""
+
+    @classmethod
+    def for_session(cls, user: User, session: SessionBase) -> AccessToken:
+        """A token for the page of a signed-in browser; signing out there revokes it."""
+        token = cls.for_user(user)
+        # A session from before families were named gets its name now.
+        token[FAMILY_CLAIM] = session.setdefault(SESSION_FAMILY_KEY, new_family())
+        return token
 
 
 class RefreshToken(simplejwt.RefreshToken):

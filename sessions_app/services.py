@@ -1,0 +1,202 @@
+"""Writes of conversations, participants, read positions and session states.
+
+Who may do what is decided here, once for every door. `actor` is the user who asks; None is server
+code, which may do anything. What changed is said by a signal, after it is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.dispatch import Signal
+
+from ovara.accounts.models import User
+from ovara.errors import Forbidden, Invalid, NotFound
+from ovara.times import now
+from sessions_app.models import TITLE_MAX_LENGTH, Conversation, Participant, Role, Session
+from sessions_app.records import UserRef
+from sessions_app.signals import (
+    conversation_changed,
+    participant_added,
+    participant_removed,
+    read_moved,
+    session_state_changed,
+)
+from sessions_app.validation import check_json_object, check_text
+
+# A page of conversations brings their participants along.
+MAX_PARTICIPANTS = 1_000
+
+
+def conversation_create(
+    *, owner: User, title: str = "", usernames: Sequence[str] = ()
+) -> Conversation:
+    """Start a conversation of `owner` and the named members.
+
+    Raises:
+        Invalid: an unknown name, too many of them, or a bad title.
+    """
+    _check_title(title, "title", shortest=0)
+    names = {name for name in usernames if name != owner.username}
+    if len(names) >= MAX_PARTICIPANTS:
+        raise _invalid("participants", f"At most {MAX_PARTICIPANTS} can take part.")
+    members = list(_active_users().filter(username__in=names).order_by("username"))
+    if unknown := sorted(names - {user.username for user in members}):
+        raise Invalid(
+            "participants: some of these users do not exist.",
+            fields={"participants": [f"There is no user {name!r}." for name in unknown]},
+        )
+    # Without the participants the conversation is nobody's: a write cut in half shows nothing.
+    with transaction.atomic():
+        conversation = Conversation.objects.create(title=title, created_by=owner)
+        Participant.objects.bulk_create(
+            Participant(conversation=conversation, user=user, role=role)
+            for user, role in [(owner, Role.OWNER), *((user, Role.MEMBER) for user in members)]
+        )
+    for user in (owner, *members):
+        _tell(participant_added, conversation_id=str(conversation.pk), user_id=str(user.pk))
+    return conversation
+
+
+def conversation_rename(*, conversation: Conversation, title: str, actor: User | None) -> None:
+    """Give the conversation another title.
+
+    Raises:
+        Invalid: not 1 to 200 characters.
+        NotFound, Forbidden: `actor` has no part in it, or is not its owner.
+    """
+    _check_title(title, "title", shortest=1)
+    _check_owner(conversation, actor)
+    Conversation.objects.filter(pk=conversation.pk).update(title=title)
+    conversation.title = title
+    _tell(conversation_changed, conversation_id=str(conversation.pk))
+
+
+def participant_add(
+    *, conversation: Conversation, username: str, actor: User | None = None
+) -> tuple[Participant, bool]:
+    """Give a user a part in the conversation; False where they had one.
+
+    Raises:
+        Invalid: no such user, or the conversation is full.
+        NotFound, Forbidden: `actor` has no part in it, or is not its owner.
+    """
+    _check_owner(conversation, actor)
+    user = _active_users().filter(username=username).first()
+    if user is None:
+        raise _invalid("username", "There is no such user.")
+    known = Participant.objects.filter(conversation=conversation, user=user).first()
+    if known is not None:
+        return known, False
+    if Participant.objects.filter(conversation=conversation).count() >= MAX_PARTICIPANTS:
+        raise _invalid("username", f"At most {MAX_PARTICIPANTS} can take part.")
+    participant, is_new = Participant.objects.get_or_create(conversation=conversation, user=user)
+    if is_new:
+        _tell(participant_added, conversation_id=str(conversation.pk), user_id=str(user.pk))
+    return participant, is_new
+
+
+def participant_remove(
+    *, conversation: Conversation, username: str, actor: User | None = None
+) -> None:
+    """Take a user's part in the conversation away; members may leave by it.
+
+    Raises:
+        NotFound: `actor` or the named user has no part in it.
+        Forbidden: a member would remove somebody else, or anybody the owner.
+    """
+    if actor is None or actor.username != username:
+        _check_owner(conversation, actor)
+    user = User.objects.filter(username=username).first()
+    part = user and Participant.objects.filter(conversation=conversation, user=user).first()
+    if part is None:
+        raise NotFound("There is no such participant.")
+    if part.role == Role.OWNER:
+        raise Forbidden("The owner can't be removed.")
+    deleted, _ = Participant.objects.filter(pk=part.pk).delete()
+    if deleted:
+        user_id = str(part.user_id)
+        _tell(participant_removed, conversation_id=str(conversation.pk), user_id=user_id)
+
+
+def read_position_move(
+    *, conversation_id: str, user: UserRef, sequence: int, origin: str | None = None
+) -> int:
+    """Move a participant's read position: forward only, and never past the newest message.
+
+    Args:
+        origin: the connection that asked, which hears of it by its acknowledgement.
+
+    Returns:
+        The read position now.
+
+    Raises:
+        NotFound: the user has no part in the conversation.
+    """
+    parts = Participant.objects.filter(conversation_id=conversation_id, user_id=user.id)
+    position = _read_position(parts)
+    conversations = Conversation.objects.filter(pk=conversation_id)
+    newest = conversations.values_list("last_sequence", flat=True).first()
+    target = min(sequence, newest or 0)
+    if target <= position:
+        return position
+    # The condition lets one of several tabs move it, and none move it back.
+    if not parts.filter(last_read_sequence__lt=target).update(last_read_sequence=target):
+        return _read_position(parts)
+    _tell(read_moved, conversation_id=conversation_id, user=user, sequence=target, origin=origin)
+    return target
+
+
+def session_state_replace(
+    *, session_id: str, client_id: str, state: dict[str, Any], origin: str | None = None
+) -> None:
+    """Replace what the client was doing.
+
+    Raises:
+        Invalid, TooLarge: `state` is not acceptable.
+        NotFound: the session has expired meanwhile.
+    """
+    check_json_object(state, "state")
+    moved = Session.objects.filter(pk=session_id).update(state=state, last_active_at=now())
+    if not moved:
+        raise NotFound("This session has expired: connect again.")
+    _tell(session_state_changed, client_id=client_id, state=state, origin=origin)
+
+
+def _active_users() -> QuerySet[User]:
+    return User.objects.filter(is_active=True)
+
+
+def _read_position(parts: QuerySet[Participant]) -> int:
+    position = parts.values_list("last_read_sequence", flat=True).first()
+    if position is None:
+        raise NotFound
+    return position
+
+
+def _check_owner(conversation: Conversation, actor: User | None) -> None:
+    if actor is None:
+        return
+    part = Participant.objects.filter(conversation=conversation, user=actor).first()
+    if part is None:
+        raise NotFound
+    if part.role != Role.OWNER:
+        raise Forbidden("Only the conversation's owner may do this.")
+
+
+def _check_title(title: str, field: str, *, shortest: int) -> None:
+    if not shortest <= len(title) <= TITLE_MAX_LENGTH:
+        raise _invalid(field, f"title must have {shortest} to {TITLE_MAX_LENGTH} characters.")
+    check_text(title, field)
+
+
+def _invalid(field: str, message: str) -> Invalid:
+    return Invalid(message, fields={field: [message]})
+
+
+def _tell(signal: Signal, **values: Any) -> None:
+    """Send `signal` when the change is committed: at once, unless the caller has a transaction."""
+    transaction.on_commit(lambda: signal.send(None, **values))

@@ -141,6 +141,7 @@ class Subscription(models.Model):
         ]
         indexes = [
             models.Index(fields=["conversation", "user"], name="subscription_of_user"),
+            models.Index(fields=["left_at"], name="subscription_left"),
         ]
 
     def __str__(self) -> str:

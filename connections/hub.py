@@ -1,0 +1,229 @@
+"""This process's connections: indexes and local fan-out. No I/O, no database, no waiting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+from connections import metrics
+from connections.outbox import Outbox
+from connections.publication import Publication
+from ovara.accounts.tokens import VerifiedToken
+from ovara.times import now
+from sessions_app.records import UserRef
+
+Key = TypeVar("Key")
+
+
+@dataclass(slots=True, eq=False)
+class ConnectionInfo:
+    """One WebSocket of this process.
+
+    `heard_at` and `active_at` are `time.monotonic()` seconds: the newest frame of any type, and of
+    any type but `ping`. `joined` maps each joined conversation to its floor: messages up to that
+    sequence came with the `join`.
+    """
+
+    connection_id: str
+    outbox: Outbox
+    client_id: str | None = None
+    user: UserRef | None = None
+    session_id: str | None = None
+    authenticated: bool = False
+    token: VerifiedToken | None = None
+    ip_address: str | None = None
+    user_agent: str = ""
+    is_away: bool = False
+    connected_at: datetime = field(default_factory=now)
+    heard_at: float = field(default_factory=time.monotonic)
+    active_at: float = field(default_factory=time.monotonic)
+    joined: dict[str, int] = field(default_factory=dict)
+    expiring_told: bool = False
+    # Called once with (code, reason) when the manager lets the connection go.
+    on_closed: Callable[[int, str], None] | None = None
+
+
+class Hub:
+    """Who is connected here. Every look-up is O(1), every removal O(its own conversations)."""
+
+    def __init__(self) -> None:
+        # connection_id → connection
+        self.connections: dict[str, ConnectionInfo] = {}
+        # client_id → {connection_id: connection}
+        self.client_connections: dict[str, dict[str, ConnectionInfo]] = {}
+        # user_id → {connection_id: connection}; authenticated ones only
+        self.user_connections: dict[str, dict[str, ConnectionInfo]] = {}
+        # conversation_id → {connection_id: connection}
+        self.conversation_connections: dict[str, dict[str, ConnectionInfo]] = {}
+        # conversation_id → {connection_id: publications} that wait for the `join` to be answered
+        self._joining: dict[str, dict[str, list[Publication]]] = {}
+
+    def add(self, connection: ConnectionInfo) -> list[tuple[str, str]]:
+        """Index a connection by its id and client.
+
+        Returns:
+            The audiences (kind, id) that have their first connection here.
+        """
+        self.connections[connection.connection_id] = connection
+        metrics.CONNECTIONS.set(len(self.connections))
+        return self._index(connection)
+
+    def authenticate(self, connection: ConnectionInfo) -> list[tuple[str, str]]:
+        """Index a connection by what its token brought; returns audiences as `add` does."""
+        if not connection.authenticated:
+            connection.authenticated = True
+            metrics.AUTHENTICATED.inc()
+        return self._index(connection)
+
+    def _index(self, connection: ConnectionInfo) -> list[tuple[str, str]]:
+        first: list[tuple[str, str]] = []
+        if connection.client_id and _put(self.client_connections, connection.client_id, connection):
+            first.append(("client", connection.client_id))
+        if connection.authenticated and connection.user is not None:
+            if _put(self.user_connections, connection.user.id, connection):
+                first.append(("user", connection.user.id))
+        return first
+
+    def remove(self, connection_id: str) -> tuple[ConnectionInfo | None, list[tuple[str, str]]]:
+        """Forget a connection.
+
+        Returns:
+            It, or None if it was not here, and the audiences that have no connection here now.
+        """
+        connection = self.connections.pop(connection_id, None)
+        if connection is None:
+            return None, []
+        metrics.CONNECTIONS.set(len(self.connections))
+        if connection.authenticated:
+            metrics.AUTHENTICATED.dec()
+        last: list[tuple[str, str]] = []
+        if connection.client_id and _take(
+            self.client_connections, connection.client_id, connection_id
+        ):
+            last.append(("client", connection.client_id))
+        if connection.user and _take(self.user_connections, connection.user.id, connection_id):
+            last.append(("user", connection.user.id))
+        for conversation_id in list(connection.joined):
+            last += self.leave(connection, conversation_id)
+        for conversation_id in [key for key, who in self._joining.items() if connection_id in who]:
+            self.abandon_join(connection, conversation_id)
+        return connection, last
+
+    def begin_join(self, connection: ConnectionInfo, conversation_id: str) -> None:
+        """From now on publications wait for `finish_join`, and none comes live."""
+        _take(self.conversation_connections, conversation_id, connection.connection_id)
+        waiting = self._joining.setdefault(conversation_id, {})
+        waiting.setdefault(connection.connection_id, [])
+
+    def finish_join(
+        self, connection: ConnectionInfo, conversation_id: str, sequence: int
+    ) -> list[Publication]:
+        """Go live above `sequence`.
+
+        Returns:
+            What was published meanwhile, still to be sent behind the answer.
+        """
+        waited = self._stop_waiting(connection, conversation_id)
+        if connection.connection_id not in self.connections:
+            return []
+        connection.joined[conversation_id] = sequence
+        self.conversation_connections.setdefault(conversation_id, {})[connection.connection_id] = (
+            connection
+        )
+        return [item for item in waited if not 0 < item.sequence <= sequence]
+
+    def abandon_join(self, connection: ConnectionInfo, conversation_id: str) -> list[Publication]:
+        """A `join` failed. One that had joined before goes on as it was, and gets what waited."""
+        waited = self._stop_waiting(connection, conversation_id)
+        if conversation_id in connection.joined:
+            members = self.conversation_connections.setdefault(conversation_id, {})
+            members[connection.connection_id] = connection
+            return waited
+        return []
+
+    def leave(self, connection: ConnectionInfo, conversation_id: str) -> list[tuple[str, str]]:
+        """Take a connection out of a conversation; returns audiences as `remove` does."""
+        connection.joined.pop(conversation_id, None)
+        self._stop_waiting(connection, conversation_id)
+        _take(self.conversation_connections, conversation_id, connection.connection_id)
+        return (
+            []
+            if self.holds("conversation", conversation_id)
+            else [("conversation", conversation_id)]
+        )
+
+    def _stop_waiting(self, connection: ConnectionInfo, conversation_id: str) -> list[Publication]:
+        waiting = self._joining.get(conversation_id, {})
+        waited = waiting.pop(connection.connection_id, [])
+        if not waiting:
+            self._joining.pop(conversation_id, None)
+        return waited
+
+    def holds(self, kind: str, target: str) -> bool:
+        """Whether any connection here belongs to that audience."""
+        if kind == "conversation":
+            return target in self.conversation_connections or target in self._joining
+        index = self.client_connections if kind == "client" else self.user_connections
+        return target in index
+
+    def members(self, kind: str, target: str) -> Iterable[ConnectionInfo]:
+        """The connections here of an audience."""
+        if kind == "connection":
+            connection = self.connections.get(target)
+            return () if connection is None else (connection,)
+        index = {
+            "client": self.client_connections,
+            "user": self.user_connections,
+            "conversation": self.conversation_connections,
+        }[kind]
+        return list(index.get(target, {}).values())
+
+    def deliver(self, item: Publication) -> int:
+        """Put a publication into the outbox of every member here.
+
+        Returns:
+            How many got it.
+        """
+        if item.kind == "conversation":
+            for connection_id, waiting in self._joining.get(item.target, {}).items():
+                if not _excluded(item, self.connections[connection_id]):
+                    waiting.append(item)
+        size, count = len(item.text), 0
+        for connection in self.members(item.kind, item.target):
+            if _excluded(item, connection):
+                continue
+            if item.sequence and item.sequence <= connection.joined.get(item.target, 0):
+                continue
+            connection.outbox.put(item.text, size, droppable=item.droppable)
+            count += 1
+        if count:
+            metrics.FRAMES_SENT.labels(item.frame_type).inc(count)
+        return count
+
+
+def _excluded(item: Publication, connection: ConnectionInfo) -> bool:
+    if item.exclude and connection.connection_id == item.exclude:
+        return True
+    return bool(item.exclude_user and connection.user and connection.user.id == item.exclude_user)
+
+
+def _put(index: dict[str, dict[str, ConnectionInfo]], key: str, connection: ConnectionInfo) -> bool:
+    """Add to an index; whether it is the first under its key."""
+    members = index.get(key)
+    if members is None:
+        index[key] = {connection.connection_id: connection}
+        return True
+    members[connection.connection_id] = connection
+    return False
+
+
+def _take(index: dict[str, dict[str, ConnectionInfo]], key: str, connection_id: str) -> bool:
+    """Remove from an index, and its key with the last; whether it was the last."""
+    members = index.get(key)
+    if members is None or members.pop(connection_id, None) is None or members:
+        return False
+    del index[key]
+    return True

@@ -1,0 +1,167 @@
+"""What is on its way to one connection: bounded in bytes, and never waited for.
+
+`put` hands a frame to the socket at once where the socket takes it at once: the send coroutine is
+stepped in place, without a task. Where it would wait, the connection's own writer (a task) takes
+over and drains what gathers meanwhile. So a publication to a thousand members costs a thousand
+sends and no task, and waits for nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import types
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Protocol
+
+from connections import metrics
+from ovara import background
+
+log = logging.getLogger(__name__)
+
+# How long a farewell may take to reach a peer that reads slowly, before the socket is just closed.
+FAREWELL_SECONDS = 5.0
+
+
+class Socket(Protocol):
+    """What the manager needs of a WebSocket."""
+
+    def send_text(self, text: str, /) -> Coroutine[Any, Any, Any]: ...
+
+    def close(self, code: int, reason: str, /) -> Coroutine[Any, Any, Any]: ...
+
+
+class Outbox:
+    """The bounded queue before one socket.
+
+    Args:
+        socket: where it goes.
+        max_bytes: how much may wait; more makes `put` call `on_overflow`.
+        on_overflow: the peer reads too slowly; called once.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_max_bytes",
+        "_on_overflow",
+        "_queue",
+        "_socket",
+        "_writer",
+        "waiting",
+    )
+
+    def __init__(self, socket: Socket, max_bytes: int, on_overflow: Callable[[], None]) -> None:
+        self._socket = socket
+        self._max_bytes = max_bytes
+        self._on_overflow = on_overflow
+        self._queue: deque[tuple[str, int]] | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._closing = False
+        self.waiting = 0  # bytes
+
+    def put(self, text: str, size: int, *, droppable: bool = False) -> None:
+        """Send `text` (`size` bytes); droppable frames are dropped once the outbox is half full."""
+        if self._closing:
+            return
+        if self._writer is None:
+            self._step(self._socket.send_text(text), size)
+            return
+        if droppable and self.waiting > self._max_bytes // 2:
+            metrics.DROPS.labels("slow_consumer").inc()
+            return
+        if self.waiting + size > self._max_bytes:
+            self._on_overflow()
+            return
+        if self._queue is None:
+            self._queue = deque()
+        self._queue.append((text, size))
+        self._account(size)
+
+    def close(self, farewell: str, code: int, reason: str, *, discard: bool) -> None:
+        """Send `farewell` behind what waits (or instead of it: `discard`), then close the socket."""
+        if self._closing:
+            return
+        self._closing = True
+        if discard and self._queue:
+            self._account(-sum(size for _, size in self._queue))
+            self._queue.clear()
+        if self._writer is None:
+            self._step(self._farewell(farewell, code, reason), 0)
+        else:
+            background.start(self._close_behind(farewell, code, reason), name="farewell")
+
+    def _step(self, coroutine: Coroutine[Any, Any, Any], size: int) -> None:
+        """Run `coroutine` as far as it goes without waiting; a task for the rest, if any."""
+        try:
+            waits_for = coroutine.send(None)
+        except StopIteration:
+            return
+        except Exception as error:
+            self._broken(error)
+            return
+        self._account(size)
+        self._writer = background.start(
+            self._write(_resume(coroutine, waits_for), size), name="outbox"
+        )
+
+    async def _write(self, first: Coroutine[Any, Any, Any], size: int) -> None:
+        try:
+            await first
+            self._account(-size)
+            while self._queue:
+                text, size = self._queue.popleft()
+                await self._socket.send_text(text)
+                self._account(-size)
+        except Exception as error:
+            self._broken(error)
+        finally:
+            self._writer = None
+
+    async def _farewell(self, text: str, code: int, reason: str) -> None:
+        await self._socket.send_text(text)
+        await self._socket.close(code, reason)
+
+    async def _close_behind(self, farewell: str, code: int, reason: str) -> None:
+        writer = self._writer
+        try:
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                if writer is not None:
+                    await asyncio.wait([writer])
+                await self._farewell(farewell, code, reason)
+        except TimeoutError:
+            if writer is not None:
+                writer.cancel()
+            self._abandon()
+            await self._socket.close(code, reason)
+
+    def _account(self, size: int) -> None:
+        self.waiting += size
+        metrics.OUTBOX_BYTES.inc(size)
+
+    def _broken(self, error: Exception) -> None:
+        """The socket is gone; its consumer hears of it by its own `receive`."""
+        log.info("a send failed, the peer is gone: %r", error)
+        self._closing = True
+        self._abandon()
+
+    def _abandon(self) -> None:
+        self._account(-self.waiting)
+        if self._queue:
+            self._queue.clear()
+
+
+@types.coroutine
+def _resume(coroutine: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
+    """Go on with a coroutine that was stepped until it had to wait for `waits_for`."""
+    while True:
+        try:
+            value = yield waits_for
+        except BaseException as error:
+            step = lambda error=error: coroutine.throw(error)  # noqa: E731
+        else:
+            step = lambda value=value: coroutine.send(value)  # noqa: E731
+        try:
+            waits_for = step()
+        except StopIteration as stop:
+            return stop.value

@@ -1,0 +1,48 @@
+"""Connections, subscriptions and nodes in the database, written in batches.
+
+A job says what shall be written; the writer thread takes all that wait and writes them in one
+transaction, kind by kind in the order of a connection's life: a connection is opened before it
+joins, and joins before it closes. Jobs of one connection that must keep another order are awaited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.db import transaction
+
+from connections.registry import activity, closing, opening, presence, requests
+from ovara.group_commit import GroupCommit
+
+Handler = Callable[[Sequence[Any]], Sequence[Any]]
+
+HANDLERS: dict[type, Handler] = {
+    opening.Open: opening.write_opens,
+    opening.Authenticate: opening.write_authentications,
+    opening.Confirm: opening.write_confirmations,
+    presence.Subscribe: presence.write_subscribes,
+    presence.SetAway: presence.write_aways,
+    presence.Unsubscribe: presence.write_unsubscribes,
+    presence.Expel: presence.write_expulsions,
+    closing.Close: closing.write_closes,
+    activity.Beat: activity.write_beats,
+    requests.RequestClose: requests.write_requests,
+    presence.Settle: presence.write_settlements,
+}
+
+
+def write_batch(jobs: Sequence[Any]) -> list[Any]:
+    """Write `jobs` in one transaction; for each its result or its own error, in order."""
+    results: list[Any] = [None] * len(jobs)
+    with transaction.atomic():
+        for kind, handler in HANDLERS.items():
+            places = [place for place, job in enumerate(jobs) if type(job) is kind]
+            if places:
+                written = handler([jobs[place] for place in places])
+                for place, result in zip(places, written, strict=True):
+                    results[place] = result
+    return results
+
+
+registry: GroupCommit[Any, Any] = GroupCommit("registry", write_batch)

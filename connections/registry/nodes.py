@@ -1,0 +1,94 @@
+"""Nodes come and go: registering one, retiring it, and closing what dead ones left behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from datetime import datetime, timedelta
+
+from django.db.models import Q
+
+from connections.models import Connection, Node, Subscription
+from connections.registry.liveness import lapse_cutoff
+from ovara.conf import ovara_settings
+from ovara.times import now
+
+# What a connection gets whose node died: the code that a socket without a close frame shows.
+LOST_CODE = 1006
+LOST_REASON = "its node died"
+
+
+def node_register() -> Node:
+    """A row for this process."""
+    return Node.objects.create(hostname=socket.gethostname(), pid=os.getpid())
+
+
+def node_retire(node_id: uuid.UUID) -> None:
+    """This node has stopped; whatever it still has open is closed."""
+    _close_all(node_id, "its node stopped", left_at=now())
+    Node.objects.filter(pk=node_id, stopped_at__isnull=True).update(stopped_at=now())
+
+
+def nodes_reap() -> int:
+    """Close what the dead nodes left; a node is claimed once, by whoever is first.
+
+    Returns:
+        How many connections were closed.
+    """
+    return _reap(Q(last_heartbeat__lte=lapse_cutoff()))
+
+
+def nodes_reap_own_host(node_id: uuid.UUID) -> int:
+    """Like `nodes_reap`, for processes of this host that are gone, whatever their heartbeat."""
+    others = Node.objects.filter(hostname=socket.gethostname(), stopped_at__isnull=True)
+    gone = [
+        row.pk for row in others.exclude(pk=node_id) if row.pid == os.getpid() or not _runs(row.pid)
+    ]
+    return _reap(Q(pk__in=gone)) if gone else 0
+
+
+def _reap(condition: Q) -> int:
+    closed = 0
+    for node in list(Node.objects.filter(condition, stopped_at__isnull=True)):
+        claimed = Node.objects.filter(
+            pk=node.pk, stopped_at__isnull=True, last_heartbeat=node.last_heartbeat
+        ).update(stopped_at=now())
+        if claimed:
+            # Since its last heartbeat nobody was served: the grace counts from there.
+            closed += _close_all(node.pk, LOST_REASON, left_at=node.last_heartbeat)
+    return closed
+
+
+def _close_all(node_id: uuid.UUID, reason: str, *, left_at: datetime) -> int:
+    Subscription.objects.filter(node_id=node_id, left_at__isnull=True).update(left_at=left_at)
+    return Connection.objects.filter(node_id=node_id, disconnected_at__isnull=True).update(
+        disconnected_at=now(), close_code=LOST_CODE, close_reason=reason
+    )
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def connections_purge() -> int:
+    """Delete the rows of connections that closed before the retention, and of empty old nodes.
+
+    Returns:
+        How many connections were deleted.
+    """
+    cutoff = now() - timedelta(days=ovara_settings().connection_retention_days)
+    old = list(Connection.objects.filter(disconnected_at__lt=cutoff).values_list("pk", flat=True))
+    for start in range(0, len(old), 500):
+        Connection.objects.filter(pk__in=old[start : start + 500]).delete()
+    used = set(Connection.objects.order_by().values_list("node_id", flat=True).distinct())
+    stopped = Node.objects.filter(stopped_at__lt=cutoff).values_list("pk", flat=True)
+    unused = [pk for pk in stopped if pk not in used]
+    Node.objects.filter(pk__in=unused).delete()
+    return len(old)

@@ -1,0 +1,254 @@
+"""Jobs about who is in which conversation.
+
+A user is present while a subscription of theirs is open, or ended less than the grace ago: so a
+reload is silent. `Settle` removes what is past the grace; whoever's deletion takes a row announces,
+so every leave is said once in the cluster.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from django.contrib.auth import get_user_model
+
+from connections.models import Subscription
+from connections.registry.liveness import live_node_ids
+from ovara.conf import ovara_settings
+from ovara.errors import NotFound
+from ovara.times import now
+from sessions_app.models import Participant
+from sessions_app.records import UserRef
+
+State = Literal["active", "away"]
+Place = tuple[str, str]  # conversation id, user id
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceChange:
+    """What others shall hear of a user in a conversation."""
+
+    conversation_id: str
+    event: Literal["joined", "left", "state"]
+    user: UserRef
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """A connection joins a conversation."""
+
+    connection_id: str
+    conversation_id: str
+    user: UserRef
+    client_id: str
+    node_id: str
+    is_away: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """A connection leaves a conversation."""
+
+    connection_id: str
+    conversation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetAway:
+    """A connection's tab was hidden, or is shown again."""
+
+    connection_id: str
+    user: UserRef
+    is_away: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Expel:
+    """A user has no part in a conversation any more."""
+
+    conversation_id: str
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Remove the subscriptions whose grace is over."""
+
+
+def write_subscribes(jobs: Sequence[Subscribe]) -> list[list[PresenceChange] | NotFound]:
+    """Add subscriptions; for each what others shall hear, or NotFound without a part."""
+    parts = _parts({job.conversation_id for job in jobs}, {job.user.id for job in jobs})
+    allowed = [job for job in jobs if (job.conversation_id, job.user.id) in parts]
+    present = _Presence({(job.conversation_id, job.user.id) for job in allowed})
+    known = {(str(row.connection_id), str(row.conversation_id)): row for row in present.rows}
+    fresh: list[Subscription] = []
+    results: list[list[PresenceChange] | NotFound] = []
+    for job in jobs:
+        place = (job.conversation_id, job.user.id)
+        if place not in parts:
+            results.append(NotFound())
+            continue
+        before = present.state(place)
+        row = known.get((job.connection_id, job.conversation_id))
+        if row is None:
+            row = _subscription(job)
+            fresh.append(row)
+            known[job.connection_id, job.conversation_id] = row
+            present.add(row)
+        elif row.left_at is not None:
+            row.left_at = None
+            Subscription.objects.filter(pk=row.pk).update(left_at=None)
+        results.append(_change(place[0], job.user, before, present.state(place)))
+    Subscription.objects.bulk_create(fresh)
+    return results
+
+
+def write_unsubscribes(jobs: Sequence[Unsubscribe]) -> list[None]:
+    """End subscriptions; others hear of it when the grace is over."""
+    by_conversation: dict[str, list[str]] = defaultdict(list)
+    for job in jobs:
+        by_conversation[job.conversation_id].append(job.connection_id)
+    for conversation_id, connection_ids in by_conversation.items():
+        Subscription.objects.filter(
+            conversation_id=conversation_id, connection_id__in=connection_ids, left_at__isnull=True
+        ).update(left_at=now())
+    return [None] * len(jobs)
+
+
+def write_aways(jobs: Sequence[SetAway]) -> list[list[PresenceChange]]:
+    """Mark tabs as hidden or shown; a user is away when every tab is."""
+    results: list[list[PresenceChange]] = []
+    for job in jobs:
+        own = Subscription.objects.filter(connection_id=job.connection_id, left_at__isnull=True)
+        places = {(str(key), job.user.id) for key in own.values_list("conversation_id", flat=True)}
+        present = _Presence(places)
+        before = {place: present.state(place) for place in places}
+        own.update(is_away=job.is_away)
+        for row in present.rows:
+            if str(row.connection_id) == job.connection_id:
+                row.is_away = job.is_away
+        changes: list[PresenceChange] = []
+        for place in sorted(places):
+            changes += _change(place[0], job.user, before[place], present.state(place))
+        results.append(changes)
+    return results
+
+
+def write_expulsions(jobs: Sequence[Expel]) -> list[list[PresenceChange]]:
+    """Delete a user's subscriptions to a conversation at once."""
+    results: list[list[PresenceChange]] = []
+    for job in jobs:
+        rows = Subscription.objects.filter(conversation_id=job.conversation_id, user_id=job.user_id)
+        deleted, _ = rows.delete()
+        user = _users([job.user_id]).get(job.user_id)
+        gone = PresenceChange(job.conversation_id, "left", user, "active") if user else None
+        results.append([gone] if deleted and gone else [])
+    return results
+
+
+def write_settlements(jobs: Sequence[Settle]) -> list[list[PresenceChange]]:
+    """Delete subscriptions past the grace; the first job gets what others shall hear."""
+    cutoff = now() - timedelta(seconds=ovara_settings().presence_grace_seconds)
+    over = list(Subscription.objects.filter(left_at__lte=cutoff))
+    if not over:
+        return [[] for _ in jobs]
+    places = {(str(row.conversation_id), str(row.user_id)) for row in over}
+    present = _Presence(places, over)
+    before = {place: present.state(place) for place in places}
+    deleted, _ = Subscription.objects.filter(
+        pk__in=[row.pk for row in over], left_at__lte=cutoff
+    ).delete()
+    if not deleted:
+        return [[] for _ in jobs]
+    present.drop({row.pk for row in over})
+    users = _users(user_id for _, user_id in places)
+    changes: list[PresenceChange] = []
+    for place in sorted(places):
+        if (user := users.get(place[1])) is not None:
+            changes += _change(place[0], user, before[place], present.state(place))
+    return [changes, *([] for _ in jobs[1:])]
+
+
+class _Presence:
+    """Who is present in some places: open subscriptions of live nodes, and those in their grace."""
+
+    def __init__(self, places: Iterable[Place], extra: Sequence[Subscription] = ()) -> None:
+        wanted = set(places)
+        rows = Subscription.objects.filter(
+            conversation_id__in={conversation_id for conversation_id, _ in wanted},
+            user_id__in={user_id for _, user_id in wanted},
+            node_id__in=live_node_ids(),
+        )
+        found = {row.pk: row for row in extra}
+        if wanted:
+            found |= {row.pk: row for row in rows}
+        self.rows = list(found.values())
+        self._by_place: dict[Place, list[Subscription]] = defaultdict(list)
+        for row in self.rows:
+            self.add(row)
+
+    def add(self, row: Subscription) -> None:
+        self._by_place[str(row.conversation_id), str(row.user_id)].append(row)
+
+    def drop(self, keys: set[object]) -> None:
+        for rows in self._by_place.values():
+            rows[:] = [row for row in rows if row.pk not in keys]
+
+    def state(self, place: Place) -> State | None:
+        """None: not present."""
+        rows = self._by_place.get(place)
+        return presence_state(rows) if rows else None
+
+
+def presence_state(rows: Sequence[Subscription]) -> State:
+    """Away when every tab is: of the open ones, or, if all have gone, of those in their grace."""
+    counted = [row for row in rows if row.left_at is None] or rows
+    return "away" if all(row.is_away for row in counted) else "active"
+
+
+def _change(
+    conversation_id: str, user: UserRef, before: State | None, after: State | None
+) -> list[PresenceChange]:
+    if before == after:
+        return []
+    if before is None and after is not None:
+        return [PresenceChange(conversation_id, "joined", user, after)]
+    if after is None:
+        return [PresenceChange(conversation_id, "left", user, before or "active")]
+    return [PresenceChange(conversation_id, "state", user, after)]
+
+
+def _parts(conversation_ids: set[str], user_ids: set[str]) -> set[Place]:
+    rows = Participant.objects.filter(
+        conversation_id__in=conversation_ids, user_id__in=user_ids
+    ).values_list("conversation_id", "user_id")
+    return {(str(conversation_id), str(user_id)) for conversation_id, user_id in rows}
+
+
+def _users(user_ids: Iterable[str]) -> dict[str, UserRef]:
+    rows = get_user_model()._default_manager.filter(pk__in=set(user_ids))
+    return {str(pk): UserRef(str(pk), name) for pk, name in rows.values_list("pk", "username")}
+
+
+def _subscription(job: Subscribe) -> Subscription:
+    return Subscription(
+        connection_id=job.connection_id,
+        conversation_id=job.conversation_id,
+        user_id=job.user.id,
+        client_id=job.client_id,
+        node_id=job.node_id,
+        is_away=job.is_away,
+    )
+
+
+def conversations_joined(connection_ids: Iterable[str]) -> dict[str, list[str]]:
+    """The conversations that open connections have joined, by connection id."""
+    joined: dict[str, list[str]] = defaultdict(list)
+    rows = Subscription.objects.filter(connection_id__in=list(connection_ids), left_at__isnull=True)
+    for connection_id, conversation_id in rows.values_list("connection_id", "conversation_id"):
+        joined[str(connection_id)].append(str(conversation_id))
+    return joined

@@ -1,0 +1,151 @@
+"""Reads about who is connected: live connections of live nodes, whichever node asks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db.models import Q
+
+from connections.models import Client, Connection, Node, Subscription
+from connections.registry.liveness import (
+    lapse_cutoff,
+    live_connections,
+    live_counts,
+    live_filter,
+    live_node_ids,
+    live_nodes,
+)
+from connections.registry.presence import conversations_joined, presence_state
+from ovara.conf import ovara_settings
+from ovara.times import now, wire
+
+
+def connection_stats() -> dict[str, Any]:
+    """The cluster's statistics, as `GET /api/connections/stats` shows them."""
+    nodes = list(live_nodes())
+    ids = [node.pk for node in nodes]
+    live = Connection.objects.filter(live_filter(ids)).order_by()
+    joined = Subscription.objects.filter(left_at__isnull=True, node_id__in=ids).order_by()
+    per_node = live_counts("node_id", [str(pk) for pk in ids])
+    authenticated = live.filter(authenticated=True)
+    return {
+        "total_connections": sum(per_node.values()),
+        "authenticated_connections": authenticated.count(),
+        "unique_clients": live.exclude(client=None).values("client_id").distinct().count(),
+        "unique_users": authenticated.values("user_id").distinct().count(),
+        "active_conversations": joined.values("conversation_id").distinct().count(),
+        "nodes": [_node(node, per_node[str(node.pk)]) for node in nodes],
+    }
+
+
+def _node(node: Node, connections: int) -> dict[str, Any]:
+    return {
+        "id": str(node.pk),
+        "hostname": node.hostname,
+        "pid": node.pid,
+        "started_at": wire(node.started_at),
+        "last_heartbeat": wire(node.last_heartbeat),
+        "alive": node.last_heartbeat > lapse_cutoff(),
+        "connections": connections,
+    }
+
+
+def client_connections(client_id: str) -> list[dict[str, Any]]:
+    """A client's live connections, oldest first, as REST shows them."""
+    rows = list(live_connections().filter(client_id=client_id).order_by("connected_at", "id"))
+    joined = conversations_joined(str(row.pk) for row in rows)
+    return [
+        {
+            "connection_id": str(row.pk),
+            "node": str(row.node_id),
+            "authenticated": row.authenticated,
+            "connected_at": wire(row.connected_at),
+            "last_seen": wire(row.last_seen),
+            "ip_address": row.ip_address,
+            "user_agent": row.user_agent,
+            "conversations": sorted(joined[str(row.pk)]),
+        }
+        for row in rows
+    ]
+
+
+def client_find(client_id: str) -> Client | None:
+    """The client of that id."""
+    return Client.objects.filter(pk=client_id).first()
+
+
+def connection_node(connection_id: str) -> str | None:
+    """The node that holds a live connection; None where there is no such connection."""
+    row = live_connections().filter(pk=connection_id).values_list("node_id", flat=True).first()
+    return None if row is None else str(row)
+
+
+def connections_inactive_since(cutoff: datetime) -> list[str]:
+    """Live connections without a frame but `ping` since `cutoff`."""
+    rows = live_connections().filter(last_active__lt=cutoff).order_by("last_active")
+    return [str(pk) for pk in rows.values_list("pk", flat=True)]
+
+
+def connections_of_user(user_id: str) -> list[str]:
+    """The live connections of a user."""
+    return [
+        str(pk) for pk in live_connections().filter(user_id=user_id).values_list("pk", flat=True)
+    ]
+
+
+def connections_of_token(key: str) -> list[str]:
+    """The live connections whose token is of the family `key`."""
+    rows = live_connections().filter(token_family=key)
+    return [str(pk) for pk in rows.values_list("pk", flat=True)]
+
+
+def requested_closes(node_id: str) -> list[Connection]:
+    """Connections of a node that some process asked to close."""
+    return list(
+        Connection.objects.filter(
+            node_id=node_id, requested_close_code__isnull=False, disconnected_at__isnull=True
+        ).order_by()
+    )
+
+
+def presence(conversation_id: str) -> list[dict[str, Any]]:
+    """Who is present, in the order of their coming, as `join` and `presence` answer it."""
+    cutoff = now() - timedelta(seconds=ovara_settings().presence_grace_seconds)
+    rows = Subscription.objects.filter(
+        Q(left_at__isnull=True) | Q(left_at__gt=cutoff),
+        conversation_id=conversation_id,
+        node_id__in=live_node_ids(),
+    ).order_by("joined_at", "id")
+    by_user: dict[str, list[Subscription]] = defaultdict(list)
+    for row in rows:
+        by_user[str(row.user_id)].append(row)
+    names = get_user_model()._default_manager.filter(pk__in=list(by_user))
+    usernames = {str(pk): name for pk, name in names.values_list("pk", "username")}
+    seen = _last_seen([row.connection_id for rows in by_user.values() for row in rows])
+    return [
+        _present_user(user_id, usernames[user_id], rows, seen)
+        for user_id, rows in by_user.items()
+        if user_id in usernames
+    ]
+
+
+def _last_seen(connection_ids: list[Any]) -> dict[Any, datetime]:
+    rows = Connection.objects.filter(pk__in=connection_ids)
+    return dict(rows.values_list("pk", "last_seen"))
+
+
+def _present_user(
+    user_id: str, username: str, rows: list[Subscription], seen: dict[Any, datetime]
+) -> dict[str, Any]:
+    open_rows = [row for row in rows if row.left_at is None]
+    return {
+        "user": {"id": user_id, "username": username},
+        "state": presence_state(rows),
+        "connections": len(open_rows),
+        "clients": len({row.client_id for row in open_rows}),
+        "joined_at": wire(rows[0].joined_at),
+        "last_seen": wire(max(seen.get(row.connection_id, row.joined_at) for row in rows)),
+    }

@@ -1,0 +1,83 @@
+"""The ASGI server's side of a WebSocket, as the manager wants it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class AsgiSocket:
+    """Sends through an ASGI `send`, which waits where the server has backpressure."""
+
+    __slots__ = ("_send",)
+
+    def __init__(self, send: Any) -> None:
+        self._send = send
+
+    def send_text(self, text: str) -> Coroutine[Any, Any, Any]:
+        """The server's own coroutine: nothing of ours is between it and the caller."""
+        coroutine: Coroutine[Any, Any, Any] = self._send({"type": "websocket.send", "text": text})
+        return coroutine
+
+    async def close(self, code: int, reason: str) -> None:
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+class DaphneSocket(AsgiSocket):
+    """Adds the backpressure that Daphne's `send`, which never waits, does not have.
+
+    Twisted tells a registered push producer when the transport's buffer is full and when it is
+    empty again (IPushProducer); between the two, `send_text` waits.
+    """
+
+    __slots__ = ("_protocol", "_writable")
+
+    def __init__(self, send: Any, protocol: Any) -> None:
+        super().__init__(send)
+        self._protocol = protocol
+        self._writable: asyncio.Event | None = None
+        # The HTTP channel that the handshake came through is still registered.
+        protocol.transport.unregisterProducer()
+        protocol.transport.registerProducer(self, True)
+
+    def send_text(self, text: str) -> Coroutine[Any, Any, Any]:
+        if self._writable is None:
+            return super().send_text(text)
+        return self._send_later(text, self._writable)
+
+    async def _send_later(self, text: str, writable: asyncio.Event) -> None:
+        await writable.wait()
+        await super().send_text(text)
+
+    async def close(self, code: int, reason: str) -> None:
+        # A transport with a paused producer would wait for it before it lets the connection go.
+        self.release()
+        await super().close(code, reason)
+
+    def release(self) -> None:
+        """Stop listening to the transport."""
+        self._protocol.transport.unregisterProducer()
+        self.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        self._writable = asyncio.Event()
+
+    def resumeProducing(self) -> None:
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
+
+    def stopProducing(self) -> None:
+        self.resumeProducing()
+
+
+def socket_for(send: Any) -> AsgiSocket:
+    """The socket for an accepted connection's ASGI `send`, whichever server it is of."""
+    protocol = send.args[0] if isinstance(send, partial) and send.args else None
+    if hasattr(protocol, "transport") and hasattr(protocol.transport, "registerProducer"):
+        return DaphneSocket(send, protocol)
+    return AsgiSocket(send)

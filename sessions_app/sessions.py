@@ -1,0 +1,86 @@
+"""Opening and resuming sessions, many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ovara.conf import ovara_settings
+from ovara.times import now
+from sessions_app.models import Session
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSession:
+    """A client's session; `resumed`: it existed before this connection."""
+
+    id: str
+    resumed: bool
+    state: dict[str, Any]
+
+
+def session_end(moment: datetime) -> datetime:
+    """When a session that was active at `moment` expires."""
+    return moment + timedelta(days=ovara_settings().session_ttl_days)
+
+
+class SessionBook:
+    """The sessions that one batch of connections needs: two queries to read, three to write."""
+
+    def __init__(self, *, session_ids: Collection[str], client_ids: Collection[str]) -> None:
+        self.moment = now()
+        rows: list[Session] = []
+        if session_ids:
+            rows += Session.objects.filter(pk__in=session_ids)
+        clients = set(client_ids) | {str(row.client_id) for row in rows}
+        if clients:
+            rows += Session.objects.filter(client_id__in=clients)
+        self._by_client = {str(row.client_id): row for row in rows}
+        self._clients = {str(row.pk): str(row.client_id) for row in rows}
+        self._fresh: dict[str, Session] = {}
+        self._expired: list[Session] = []
+        self._resumed: set[str] = set()
+
+    def client_ids(self) -> set[str]:
+        """The clients of every session that was found."""
+        return set(self._by_client)
+
+    def client_of(self, session_id: str, user_id: str) -> str | None:
+        """The client of a session; None for one that is unknown, expired or another user's."""
+        row = self._by_client.get(self._clients.get(session_id, ""))
+        if row is None or row.expires_at <= self.moment or str(row.user_id) != user_id:
+            return None
+        return str(row.client_id)
+
+    def open(self, *, client_id: str, user_id: str) -> OpenedSession:
+        """Resume the client's session, or begin one where it has none that is good."""
+        row = self._by_client.get(client_id)
+        good = row is not None and row.expires_at > self.moment and str(row.user_id) == user_id
+        if row is None or not good:
+            if row is not None:
+                self._expired.append(row)
+            fresh = Session(
+                client_id=client_id, user_id=user_id, expires_at=session_end(self.moment)
+            )
+            self._by_client[client_id] = self._fresh[client_id] = fresh
+            return OpenedSession(str(fresh.pk), resumed=False, state={})
+        if client_id not in self._fresh:
+            self._resumed.add(str(row.pk))
+        return OpenedSession(str(row.pk), resumed=True, state=row.state)
+
+    def save(self) -> None:
+        """Write what was opened."""
+        if self._expired:
+            Session.objects.filter(pk__in=[row.pk for row in self._expired]).delete()
+        Session.objects.bulk_create(self._fresh.values())
+        sessions_touch(self._resumed, self.moment)
+
+
+def sessions_touch(session_ids: Collection[str], moment: datetime) -> None:
+    """Say that these sessions were in use at `moment`, and so live on."""
+    if session_ids:
+        Session.objects.filter(pk__in=session_ids).update(
+            last_active_at=moment, expires_at=session_end(moment)
+        )

@@ -280,6 +280,17 @@ test("what an old socket still says is not heard", async () => {
   assert.equal(client.connectionId, "connection-2");
 });
 
+test("disconnect() while the token is being fetched opens no socket", async () => {
+  let give;
+  const { client, server, clock } = setUp({ token: () => new Promise((resolve) => (give = resolve)) });
+  client.connect();
+  await clock.advance(10);
+  client.disconnect();
+  give("a.b.c");
+  await clock.advance(1000);
+  assert.equal(server.sockets.length, 0);
+});
+
 test("disconnect() stays away, also when the browser comes online", async () => {
   const { client, server, clock, page, statuses, connect } = setUp();
   await connect();

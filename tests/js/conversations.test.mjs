@@ -147,6 +147,31 @@ test("another epoch, or a position beyond the newest, starts anew", async () => 
   assert.deepEqual(delivered, [2]);
 });
 
+test("what was held of an earlier epoch is never handed on", async () => {
+  const { client, server, clock } = await joined({ stored: 2 });
+  const contents = [];
+  client.on("message", ({ message }) => contents.push(message.content));
+  server.store(ROOM);
+  server.publish(server.store(ROOM, { content: "old" }));
+  server.cut();
+  server.conversation(ROOM).epoch = "epoch-2";
+  server.conversation(ROOM).messages.splice(1);
+  await clock.advance(600);
+  for (const content of ["2", "3", "4"]) server.publish(server.store(ROOM, { content }));
+  await clock.advance(20);
+  assert.deepEqual(contents, ["2", "3", "4"]);
+});
+
+test("a steady stream of later messages does not put off the filling of a gap", async () => {
+  const { server, clock, delivered } = await joined();
+  server.store(ROOM);
+  for (let count = 0; count < 4; count += 1) {
+    server.publish(server.store(ROOM));
+    await clock.advance(100);
+  }
+  assert.deepEqual(delivered, [1, 2, 3, 4, 5]);
+});
+
 test("resync compares, and fills what was lost on the way", async () => {
   const { server, clock, delivered } = await joined({ random: () => 0.5 });
   server.store(ROOM);

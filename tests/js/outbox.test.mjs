@@ -94,6 +94,7 @@ test("a refused message fails, the next ones go on, and a retry keeps the id", a
   assert.deepEqual(client.pending(ROOM).map(({ status, error }) => [status, error.code]), [["failed", "invalid"]]);
   server.override = {};
   const retrying = client.retry("message-1");
+  assert.equal(client.pending(ROOM)[0].error, undefined);
   await clock.advance(50);
   assert.equal((await retrying).client_message_id, "message-1");
   assert.deepEqual(contents(server), ["good", "bad"]);

@@ -22,8 +22,6 @@ export class Requests {
   #nextId = 1;
   #maxFrameBytes = Infinity;
   #open = false;
-  /** Counts the connections, so that a request does not outlive its own. */
-  #era = 0;
   /** @type {Map<string, Pending>} by request id */
   #pending = new Map();
 
@@ -49,7 +47,6 @@ export class Requests {
   /** The connection is lost: whatever still waits for it is told so. */
   stop() {
     this.#open = false;
-    this.#era += 1;
     this.#pacer.clear();
     for (const id of [...this.#pending.keys()]) this.#take(id)?.reject(disconnected());
   }
@@ -65,9 +62,8 @@ export class Requests {
    */
   async ask(type, fields = {}, { tries = 1, urgent = false } = {}) {
     const backoff = new Backoff(this.#random);
-    const era = this.#era;
     for (let tried = 0; ; ) {
-      if (!this.#open || era !== this.#era) throw disconnected();
+      if (!this.#open) throw disconnected();
       try {
         return await this.#askOnce(type, fields, urgent);
       } catch (error) {

@@ -34,6 +34,8 @@ ROWS_PER_PAGE = 50
 SHORT_TEXT = 80
 NOTHING = "-"
 
+admin.site.site_header = admin.site.site_title = "Ovara"
+
 M = TypeVar("M", bound=Model)
 Column = Callable[[Any], str | bool]
 
@@ -54,7 +56,11 @@ class SearchAdmin(_ModelAdmin[M]):
     list_max_show_all = ROWS_PER_PAGE
     # Counting all rows a second time, beside the found ones, is what large tables can't afford.
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     search_id_fields: Sequence[str] = ("id",)
+
+    class Media:
+        css = {"all": ["ovara/admin.css"]}
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[M], search_term: str
@@ -140,7 +146,13 @@ def as_id(text: str) -> UUID | None:
 
 def short_id(value: UUID) -> SafeString:
     """An id's random end, enough to tell rows apart; the whole id when pointed at."""
-    return format_html('<span title="{}">…{}</span>', value, value.hex[-8:])
+    return format_html('<span class="ovara-id" title="{}">…{}</span>', value, value.hex[-8:])
+
+
+def short_name(row: Model) -> str:
+    """A row's text, cut to its id's end where it has no name but that."""
+    name = str(row)
+    return short_id(row.pk) if name.endswith(str(row.pk)) else name
 
 
 def short_text(text: str) -> str:
@@ -153,7 +165,7 @@ def in_words(moment: datetime | None) -> str:
     if moment is None:
         return NOTHING
     return format_html(
-        '<time datetime="{}" title="{}">{}</time>',
+        '<time class="ovara-time" datetime="{}" title="{}">{}</time>',
         wire(moment),
         date_format(localtime(moment), "Y-m-d H:i:s e"),
         naturaltime(moment),
@@ -194,7 +206,9 @@ def link_column(field: str, description: str = "") -> Column:
     @admin.display(description=description or field.replace("_", " "))
     def column(row: Model) -> str:
         target = getattr(row, field)
-        return NOTHING if target is None else link(target._meta.label, target.pk, target)
+        return (
+            NOTHING if target is None else link(target._meta.label, target.pk, short_name(target))
+        )
 
     return column
 
@@ -212,7 +226,7 @@ def time_column(field: str, description: str = "") -> Column:
 def as_json(value: object) -> SafeString:
     """A JSON value, indented, as a person reads it."""
     text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
-    return format_html('<pre style="margin: 0; white-space: pre-wrap">{}</pre>', text)
+    return format_html('<pre class="ovara-json">{}</pre>', text)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, more: object = "") -> str:
@@ -226,7 +240,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, more: ob
         return NOTHING
     head = format_html_join("", "<th>{}</th>", ((heading,) for heading in headings))
     return format_html(
-        '<div style="overflow-x: auto"><table><thead><tr>{}</tr></thead>'
+        '<div class="ovara-table"><table><thead><tr>{}</tr></thead>'
         "<tbody>{}</tbody></table>{}</div>",
         head,
         body,

@@ -60,8 +60,8 @@ class SessionAdmin(ReadOnlyAdmin[Session]):
     list_display = (
         "session",
         link_column("user"),
-        "client",
-        "live",
+        "client_link",
+        "valid",
         time_column("last_active_at", "last active"),
         time_column("expires_at", "expires"),
     )
@@ -74,7 +74,7 @@ class SessionAdmin(ReadOnlyAdmin[Session]):
         "id",
         "user",
         "client",
-        "live",
+        "valid",
         "pretty_state",
         "created_at",
         "last_active_at",
@@ -87,10 +87,14 @@ class SessionAdmin(ReadOnlyAdmin[Session]):
 
     @admin.display
     def client(self, session: Session) -> str:
+        return link("connections.Client", session.client_id, session.client_id)
+
+    @admin.display(description="client")
+    def client_link(self, session: Session) -> str:
         return link("connections.Client", session.client_id, short_id(session.client_id))
 
-    @admin.display(description="not expired", boolean=True)
-    def live(self, session: Session) -> bool:
+    @admin.display(boolean=True)
+    def valid(self, session: Session) -> bool:
         return session.expires_at > now()
 
     @admin.display(description="state")

@@ -17,6 +17,7 @@ from django.template.response import TemplateResponse
 
 from connections.admin.states import live_filter
 from connections.close_codes import CloseCode
+from connections.errors import ChannelLayerNotShared
 from connections.models import Connection
 from ovara.errors import OvaraError
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 # Each connection is told separately, while the administrator waits for the page.
 CONNECTIONS_AT_ONCE = 500
 NOTICE_MAX_LENGTH = 1000
+# Errors whose words say what to do.
+TELLABLE = (OvaraError, ChannelLayerNotShared)
 
 
 class NoticeForm(forms.Form):
@@ -43,14 +46,15 @@ def disconnect(
     model_admin: ConnectionAdmin, request: HttpRequest, queryset: QuerySet[Connection]
 ) -> None:
     """Close the selected live connections with 4510: their clients stay away."""
-    from connections.manager import websocket_manager
-
     chosen = _live(model_admin, request, queryset)
     if not chosen:
         return
     code = CloseCode.DISCONNECTED
-    for connection in chosen:
-        websocket_manager.sync.disconnect(str(connection.pk), code=code, reason=code.reason)
+    try:
+        _disconnect(chosen, code)
+    except TELLABLE as error:
+        model_admin.message_user(request, f"Not all were disconnected: {error}", messages.ERROR)
+        return
     _record(request, chosen, "Disconnected.")
     model_admin.message_user(
         request,
@@ -72,12 +76,19 @@ def send_notice(
         return _ask(model_admin, request, chosen, form)
     try:
         _send(chosen, form.cleaned_data["text"])
-    except OvaraError as error:
-        model_admin.message_user(request, f"The notice was not sent: {error}", messages.ERROR)
+    except TELLABLE as error:
+        model_admin.message_user(request, f"The notice did not reach all: {error}", messages.ERROR)
         return None
     _record(request, chosen, "Sent a notice.")
     model_admin.message_user(request, f"Notice sent to {_count(chosen)}.", messages.SUCCESS)
     return None
+
+
+def _disconnect(chosen: list[Connection], code: CloseCode) -> None:
+    from connections.manager import websocket_manager
+
+    for connection in chosen:
+        websocket_manager.sync.disconnect(str(connection.pk), code=code, reason=code.reason)
 
 
 def _send(chosen: list[Connection], text: str) -> None:

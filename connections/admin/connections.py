@@ -155,7 +155,7 @@ class ConnectionAdmin(ReadOnlyAdmin[Connection]):
             return NOTHING
         return link("sessions_app.Session", connection.session_id, short_id(connection.session_id))
 
-    @admin.display(description="seen")
+    @admin.display(description="last heard")
     def seen(self, connection: Connection) -> str:
         return in_words(connection.last_seen)
 

@@ -29,3 +29,6 @@ PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.MD5PasswordHasher",
     *global_settings.PASSWORD_HASHERS,
 ]
+
+# Without `collectstatic` WhiteNoise finds the files where the apps keep them.
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = True

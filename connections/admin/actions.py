@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from connections.admin.states import live_filter
+from connections.admin.states import LIVE, state_filter
 from connections.close_codes import CloseCode
 from connections.errors import ChannelLayerNotShared
 from connections.models import Connection
@@ -104,7 +104,7 @@ def _live(
     model_admin: ConnectionAdmin, request: HttpRequest, queryset: QuerySet[Connection]
 ) -> list[Connection]:
     """The live ones of `queryset`; empty, and the reason shown, if nothing can be done."""
-    chosen = list(queryset.filter(live_filter())[: CONNECTIONS_AT_ONCE + 1])
+    chosen = list(queryset.filter(state_filter(LIVE))[: CONNECTIONS_AT_ONCE + 1])
     if len(chosen) > CONNECTIONS_AT_ONCE:
         text = f"Select at most {CONNECTIONS_AT_ONCE} live connections; nothing was done."
         model_admin.message_user(request, text, messages.ERROR)

@@ -1,38 +1,19 @@
-"""Whether a connection is live, lost or closed, as the rows tell."""
+"""Whether a connection is live, lost or closed, as its row and its node's tell."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from uuid import UUID
-
-from django.db.models import Case, Count, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models import Case, Count, IntegerField, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
 from connections.models import Connection, Node
-from ovara.conf import ovara_settings
-from ovara.times import now
+from connections.registry.liveness import lapse_cutoff, live_filter, live_node_ids
 
 LIVE, LOST, CLOSED = "live", "lost", "closed"
 
 
-def alive_since() -> datetime:
-    """A node whose heartbeat is older than this is dead."""
-    return now() - timedelta(seconds=ovara_settings().node_lapse_seconds)
-
-
 def node_is_alive(node: Node) -> bool:
     """Whether the node has not stopped, and its heartbeat is younger than the lapse."""
-    return node.stopped_at is None and node.last_heartbeat > alive_since()
-
-
-def alive_nodes() -> QuerySet[Node]:
-    """The nodes that are alive now; few, so their keys may go into another query."""
-    return Node.objects.filter(stopped_at__isnull=True, last_heartbeat__gt=alive_since())
-
-
-def alive_node_ids() -> list[UUID]:
-    """The keys of the nodes that are alive now."""
-    return list(alive_nodes().order_by().values_list("pk", flat=True))
+    return node.stopped_at is None and node.last_heartbeat > lapse_cutoff()
 
 
 def connection_state(connection: Connection) -> str:
@@ -42,24 +23,18 @@ def connection_state(connection: Connection) -> str:
     return LIVE if node_is_alive(connection.node) else LOST
 
 
-def live_filter() -> Q:
-    """Connections that are live now. Asks the database for the nodes that are alive."""
-    return Connection.open_filter() & Q(node__in=alive_node_ids())
-
-
 def state_filter(state: str) -> Q:
-    """Connections in `state`."""
+    """Connections that are in `state` now."""
     if state == CLOSED:
         return ~Connection.open_filter()
-    if state == LIVE:
-        return live_filter()
-    return Connection.open_filter() & ~Q(node__in=alive_node_ids())
+    live = live_filter(live_node_ids())
+    return live if state == LIVE else Connection.open_filter() & ~live
 
 
 def live_first() -> Case:
     """Sorts live connections first, then lost, then closed ones."""
     return Case(
-        When(live_filter(), then=Value(0)),
+        When(state_filter(LIVE), then=Value(0)),
         When(Connection.open_filter(), then=Value(1)),
         default=Value(2),
         output_field=IntegerField(),

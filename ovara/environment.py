@@ -115,8 +115,13 @@ def channel_layer_config(redis_urls: list[str]) -> dict[str, Any]:
 def cache_config(redis_urls: list[str]) -> dict[str, Any]:
     """The cache holds login counters alone, so that they hold for every process."""
     if not redis_urls:
-        return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
-    return {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": redis_urls}
+        return {
+            "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+            # By default 300, which somebody with many addresses could push out.
+            "OPTIONS": {"MAX_ENTRIES": 100_000},
+        }
+    # One of the shards: Django would take the others for its replicas.
+    return {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": redis_urls[0]}
 
 
 def _check_redis(urls: list[str]) -> None:

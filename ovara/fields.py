@@ -49,9 +49,9 @@ class FiniteFloatField(serializers.FloatField):
 class TimeField(serializers.DateTimeField):
     """RFC 3339, UTC, milliseconds, `Z`."""
 
-    def to_representation(self, value: datetime | None) -> str | None:
+    def to_representation(self, value: datetime) -> str:
         """The text on the wire."""
-        return None if value is None else wire(value)
+        return wire(value)
 
 
 @extend_schema_field(OpenApiTypes.OBJECT)

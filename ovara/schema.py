@@ -78,6 +78,8 @@ class DocsView(SpectacularSwaggerSplitView):
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         """The page, or with `?script` the lines that start it."""
-        response: HttpResponse = super().get(request, *args, **kwargs)
+        response: HttpResponse = super().get(  # type: ignore[no-untyped-call]
+            request, *args, **kwargs
+        )
         response["Content-Security-Policy"] = _DOCS_POLICY
         return response

@@ -110,16 +110,17 @@ def participant_remove(
     """
     if actor is None or actor.username != username:
         _check_owner(conversation, actor)
-    user = User.objects.filter(username=username).first()
-    part = user and Participant.objects.filter(conversation=conversation, user=user).first()
+    parts = Participant.objects.filter(
+        conversation=conversation, user__in=list(User.objects.filter(username=username))
+    )
+    part = parts.first()
     if part is None:
         raise NotFound("There is no such participant.")
     if part.role == Role.OWNER:
         raise Forbidden("The owner can't be removed.")
     deleted, _ = Participant.objects.filter(pk=part.pk).delete()
     if deleted:
-        user_id = str(part.user_id)
-        _tell(participant_removed, conversation_id=str(conversation.pk), user_id=user_id)
+        _tell(participant_removed, conversation_id=str(conversation.pk), user_id=str(part.user_id))
 
 
 def read_position_move(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.authentication import SessionScheme
+from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from rest_framework.authentication import SessionAuthentication
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.authentication import SessionAuthentication, get_authorization_header
+from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
@@ -17,17 +17,25 @@ from ovara.accounts.tokens import VerifiedToken, verify_access_token
 from ovara.errors import Unauthenticated
 
 
+def caller(request: Request) -> User:
+    """The user that `request` was authenticated as; for views that nobody else reaches."""
+    if not isinstance(request.user, User):
+        raise NotAuthenticated
+    return request.user
+
+
 class BearerAuthentication(JWTAuthentication):
     """`Authorization: Bearer <access token>`, neither revoked nor of a deactivated user."""
 
-    def authenticate(self, request: Request) -> tuple[User, VerifiedToken] | None:
+    def authenticate(  # type: ignore[override]
+        self, request: Request
+    ) -> tuple[User, VerifiedToken] | None:
         """The token's user, or None where the header brings no bearer token.
 
         Raises:
             AuthenticationFailed: the token is of no use; the message says why.
         """
-        header = self.get_header(request)
-        raw = None if header is None else self.get_raw_token(header)
+        raw = self.get_raw_token(get_authorization_header(request))
         if raw is None:
             return None
         try:
@@ -66,7 +74,7 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         }
 
 
-class BrowserSessionScheme(SessionScheme):  # type: ignore[no-untyped-call]
+class BrowserSessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """How the OpenAPI schema describes a Django session; unsafe methods need `X-CSRFToken`."""
 
     target_class = BrowserSessionAuthentication
@@ -74,8 +82,10 @@ class BrowserSessionScheme(SessionScheme):  # type: ignore[no-untyped-call]
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
         """The session cookie."""
-        definition: dict[str, str] = super().get_security_definition(auto_schema)
-        return definition | {
+        return {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": settings.SESSION_COOKIE_NAME,
             "description": "A signed-in browser. Unsafe methods also need the CSRF token, in the "
-            "header `X-CSRFToken`."
+            "header `X-CSRFToken`.",
         }

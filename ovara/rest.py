@@ -24,6 +24,7 @@ from ovara.ids import UUID_PATTERN
 # of 32,768, and 16 KiB of metadata.
 MAX_BODY_BYTES = 1_048_576
 MAX_PAGE_SIZE = 100
+MAX_INTEGER = 2**53 - 1
 
 _CODES = {
     400: "invalid",
@@ -165,7 +166,26 @@ class Pagination(PageNumberPagination):
         Raises:
             Invalid: not a whole number above 0.
         """
-        return _number(request, self.page_query_param, 2**53 - 1) or 1
+        return _number(request, self.page_query_param, MAX_INTEGER) or 1
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """What a page looks like; DRF's own is not OpenAPI 3.1."""
+        link = {"type": ["string", "null"], "format": "uri"}
+        count = {"type": "integer", "minimum": 0}
+        properties = {"count": count, "next": link, "previous": link, "results": schema}
+        return {"type": "object", "required": list(properties), "properties": properties}
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        """Both parameters, with their bounds."""
+        return [
+            _parameter(self.page_query_param, "A page, from 1.", MAX_INTEGER, default=1),
+            _parameter("page_size", "Results on a page.", MAX_PAGE_SIZE, default=self.page_size),
+        ]
+
+
+def _parameter(name: str, text: str, greatest: int, *, default: int) -> dict[str, Any]:
+    schema = {"type": "integer", "minimum": 1, "maximum": greatest, "default": default}
+    return {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
 
 
 def _number(request: Request, name: str, greatest: int) -> int | None:

@@ -11,7 +11,7 @@ from drf_spectacular.renderers import (
     OpenApiYamlRenderer,
     OpenApiYamlRenderer2,
 )
-from drf_spectacular.utils import OpenApiResponse
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework import serializers
 from rest_framework.negotiation import DefaultContentNegotiation
@@ -76,6 +76,7 @@ class DocsView(SpectacularSwaggerSplitView):
     authentication_classes = ()
     content_negotiation_class = DefaultContentNegotiation
 
+    @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         """The page, or with `?script` the lines that start it."""
         response: HttpResponse = super().get(  # type: ignore[no-untyped-call]

@@ -24,7 +24,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     re_path(r"^api(/|$)", no_such_address),
 ]
 # TEMPORARY: both are being written.
-if find_spec("connections.local"):
+if find_spec("connections.joining"):
     urlpatterns.insert(3, path("", include("connections.urls")))
 if find_spec("frontend.urls"):
     urlpatterns.append(path("", include("frontend.urls")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from ovara.accounts.serializers import UserRefSerializer
@@ -17,6 +18,7 @@ from sessions_app.models import (
 )
 from sessions_app.selectors import HISTORY_DEFAULT_LIMIT, HISTORY_MAX_LIMIT
 from sessions_app.services import MAX_PARTICIPANTS
+from sessions_app.validation import CONTENT_MAX_LENGTH
 
 USERNAME_MAX_LENGTH = 150
 
@@ -50,7 +52,7 @@ class ConversationCreateSerializer(serializers.Serializer[Any]):
         max_length=TITLE_MAX_LENGTH, required=False, allow_blank=True, allow_null=True
     )
     participants = serializers.ListField(
-        child=TextField(max_length=USERNAME_MAX_LENGTH),
+        child=TextField(min_length=1, max_length=USERNAME_MAX_LENGTH),
         max_length=MAX_PARTICIPANTS,
         required=False,
         allow_null=True,
@@ -61,13 +63,13 @@ class ConversationCreateSerializer(serializers.Serializer[Any]):
 class ConversationRenameSerializer(serializers.Serializer[Any]):
     """Another title."""
 
-    title = TextField(max_length=TITLE_MAX_LENGTH)
+    title = TextField(min_length=1, max_length=TITLE_MAX_LENGTH)
 
 
 class ParticipantAddSerializer(serializers.Serializer[Any]):
     """Whom to bring in."""
 
-    username = TextField(max_length=USERNAME_MAX_LENGTH)
+    username = TextField(min_length=1, max_length=USERNAME_MAX_LENGTH)
 
 
 class MessageSerializer(serializers.Serializer[Any]):
@@ -92,19 +94,25 @@ class MessagePageSerializer(serializers.Serializer[Any]):
     has_more = serializers.BooleanField()
 
 
+@extend_schema_field({"type": "string", "minLength": 1, "maxLength": CONTENT_MAX_LENGTH})
+class ContentField(TextField):
+    """What somebody says. Too much of it is `too_large`, which a serializer can't say."""
+
+
 class MessagePostSerializer(serializers.Serializer[Any]):
     """A message to send. Sizes and characters are checked where frames are checked too."""
 
-    content = TextField(
-        help_text="1 to 32,768 characters. More of them, or over 16 KiB of metadata: `too_large`."
-    )
+    content = ContentField()
     client_message_id = TextField(
+        min_length=1,
         max_length=CLIENT_MESSAGE_ID_MAX_LENGTH,
         required=False,
         allow_null=True,
         help_text="The same one again gets the first message, and nothing is sent twice.",
     )
-    metadata = ObjectField(required=False, allow_null=True)
+    metadata = ObjectField(
+        required=False, allow_null=True, help_text="Up to 16 KiB of JSON, else `too_large`."
+    )
 
 
 class HistorySerializer(serializers.Serializer[Any]):

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.urls import register_converter
 from django.views import defaults
 from rest_framework import exceptions, parsers
 from rest_framework.negotiation import DefaultContentNegotiation
@@ -211,6 +212,9 @@ class IdConverter:
     def to_url(self, value: Any) -> str:
         """A UUID or its text."""
         return str(value)
+
+
+register_converter(IdConverter, "id")
 
 
 def no_such_address(request: HttpRequest) -> HttpResponse:

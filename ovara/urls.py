@@ -5,13 +5,11 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, include, path, re_path, register_converter
+from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from ovara.health import HealthView, ReadinessView
-from ovara.rest import IdConverter, no_such_address
+from ovara.rest import no_such_address
 from ovara.schema import DocsView, SchemaView
-
-register_converter(IdConverter, "id")
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
@@ -24,7 +22,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     re_path(r"^api(/|$)", no_such_address),
 ]
 # TEMPORARY: both are being written.
-if find_spec("connections.joining"):
+if find_spec("connections.consumers"):
     urlpatterns.insert(3, path("", include("connections.urls")))
 if find_spec("frontend.urls"):
     urlpatterns.append(path("", include("frontend.urls")))

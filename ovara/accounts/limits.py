@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
+from time import time
 
 from django.core.cache import cache
 from redis.exceptions import RedisError
@@ -39,7 +39,7 @@ def login_attempt_count(*, address: str | None, username: str) -> None:
 
 
 def _count(kind: str, name: str) -> None:
-    window, elapsed = divmod(time.time(), WINDOW_SECONDS)
+    window, elapsed = divmod(time(), WINDOW_SECONDS)
     # Hashed: names of accounts are of any length and any characters, keys of a cache are not.
     digest = hashlib.sha256(name.encode(errors="replace")).hexdigest()
     key = f"ovara-logins-{kind}-{int(window)}-{digest}"

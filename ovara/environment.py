@@ -60,13 +60,20 @@ def database_config(data_dir: Path) -> dict[str, Any]:
     if not url:
         data_dir.mkdir(parents=True, exist_ok=True)
         return _sqlite({"ENGINE": "django.db.backends.sqlite3", "NAME": data_dir / "db.sqlite3"})
-    scheme = urlsplit(url).scheme
+    try:
+        scheme = urlsplit(url).scheme
+        config: dict[str, Any] = dict(env.db_url_config(url)) if scheme in _DATABASE_SCHEMES else {}
+    except ValueError:
+        # Its own message may quote a part of the password; `from None` keeps it out of sight.
+        raise ImproperlyConfigured(
+            "DATABASE_URL cannot be read: write postgres://user:password@host:5432/name, with "
+            "characters such as / @ # [ in the password percent-encoded."
+        ) from None
     if scheme not in _DATABASE_SCHEMES:
         raise ImproperlyConfigured(
             f"DATABASE_URL has the scheme {scheme!r}: write sqlite:////folder/file.sqlite3 or "
             "postgres://user:password@host:5432/name."
         )
-    config: dict[str, Any] = dict(env.db_url_config(url))
     if not config.get("NAME"):
         raise ImproperlyConfigured("DATABASE_URL names no database: end it with /name.")
     return _sqlite(config) if scheme == "sqlite" else _postgresql(config)

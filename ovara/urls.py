@@ -19,7 +19,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/docs", DocsView.as_view(url_name="schema"), name="docs"),
     path("healthz", HealthView.as_view(), name="healthz"),
     path("readyz", ReadinessView.as_view(), name="readyz"),
-    re_path(r"^api(/|$)", no_such_address),
+    re_path(r"^api(?:/|$)", no_such_address),
 ]
 # TEMPORARY: both are being written.
 if find_spec("connections.consumers"):

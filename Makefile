@@ -56,6 +56,6 @@ reset: ## Delete the local data: database, accounts, secret key (all of var/)
 	@echo "The next 'make run' starts afresh. A database that DATABASE_URL names was not touched."
 
 clean: ## Delete what the tools generate (not the data, see reset)
-	@rm -rf "$(VENV)" .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache staticfiles
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache staticfiles
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "Deleted the virtual environment and the caches."

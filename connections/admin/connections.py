@@ -91,11 +91,11 @@ class ConnectionAdmin(ReadOnlyAdmin[Connection]):
         "connection",
         "state",
         link_column("user"),
+        time_column("last_seen"),
+        "ip_address",
         link_column("client"),
         "session_link",
         link_column("node"),
-        "ip_address",
-        time_column("last_seen"),
         time_column("connected_at", "connected"),
     )
     list_select_related = ("user", "client", "node")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.test import Client as Browser
 
 from connections.admin import actions
 from connections.models import Connection
+from ovara.accounts.models import User
 from tests.admin import rows
-from tests.admin.pages import list_address, readable
+from tests.admin.pages import list_address, page_address, readable
 
 pytestmark = pytest.mark.django_db
 
@@ -67,6 +69,35 @@ def test_a_notice_with_a_bad_text_is_asked_for_again(text: str, error: str, admi
     page = act(admin, "send_notice", [rows.make_connection()], send="Send", text=text)
     assert error in page
     assert "Send a notice to 1 connection" in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_notice_from_a_process_that_shares_no_layer_with_the_server_says_what_to_set(
+    admin: Browser,
+) -> None:
+    # This process holds no connections, and its channel layer is in memory.
+    page = act(admin, "send_notice", [rows.make_connection()], send="Send", text="hello")
+    assert "The notice did not reach all" in page
+    assert "Set REDIS_URL" in page
+    assert not LogEntry.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_disconnect_asks_the_node_of_each_live_connection_and_keeps_who_did_it(
+    admin: Browser, superuser: User
+) -> None:
+    live, lost = rows.make_connection(), rows.make_connection(node=rows.make_node(alive=False))
+    page = act(admin, "disconnect", [live, lost])
+    assert "1 connection told to close with 4510" in page
+    live.refresh_from_db()
+    lost.refresh_from_db()
+    assert live.requested_close_code == 4510
+    assert live.requested_close_reason == "disconnected by an administrator"
+    assert lost.requested_close_code is None
+    entry = LogEntry.objects.get()
+    assert entry.user_id == superuser.pk
+    assert entry.object_id == str(live.pk)
+    assert "Disconnected." in readable(admin.get(page_address(live, "history")).content.decode())
 
 
 @pytest.mark.parametrize("action", ["disconnect", "send_notice"])

@@ -135,6 +135,7 @@ export class OvaraClient extends Emitter {
     return this.#standing.unsaidState ?? this.#welcome?.session.state ?? {};
   }
 
+  /** Connects, and stays connected. While it waits to reconnect: tries now, if the server did not ask to wait. */
   connect() {
     if (this.#autoAway) void this.away(this.#connection.hidden);
     this.#connection.open();

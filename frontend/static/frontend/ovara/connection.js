@@ -119,6 +119,7 @@ export class Connection {
   }
 
   open() {
+    if (this.#state.status === "reconnecting") this.#wake();
     if (this.#state.status !== "offline") return;
     this.#signals.start();
     this.#backoff.reset();

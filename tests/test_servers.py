@@ -1,0 +1,120 @@
+"""The servers that Ovara runs on, as processes, and what the test harness itself promises."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.client import WireClient
+from tests.support.database import Account, Database
+from tests.support.server import HOST, ServerProcess
+
+MakeUser = Callable[..., Account]
+Connect = Callable[..., Awaitable[WireClient]]
+ServerWith = Callable[..., ServerProcess]
+MakeConversation = Callable[..., Awaitable[str]]
+
+
+async def test_a_message_goes_from_one_to_the_other_on_every_kind_of_server(
+    any_server: ServerProcess,
+    make_user: MakeUser,
+    make_conversation: MakeConversation,
+    connect: Connect,
+) -> None:
+    alice, bob = make_user(any_server), make_user(any_server)
+    conversation_id = await make_conversation(any_server, alice, bob)
+    sender, receiver = await connect(any_server, alice), await connect(any_server, bob)
+    await sender.join(conversation_id)
+    await receiver.join(conversation_id)
+    stored = await sender.message(conversation_id, "hello")
+    frame = await receiver.expect("message", conversation_id=conversation_id)
+    assert frame["message"] == stored
+    assert await sender.pending("message") == []
+
+
+async def test_runserver_serves_websockets(
+    database_template: Database, tmp_path: Path, connect: Connect
+) -> None:
+    database = database_template.copy_to(tmp_path / "db.sqlite3")
+    server = ServerProcess(database, folder=tmp_path)
+    server.command = [
+        *(sys.executable, "manage.py", "runserver"),
+        *("--noreload", "--skip-checks", f"{HOST}:{server.port}"),
+    ]
+    server.start()
+    try:
+        client = await connect(server, server.make_user())
+        assert client.welcome["authenticated"] is True
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+async def test_sigterm_drains_and_ends_the_server(
+    server_with: ServerWith, connect: Connect, kind: str
+) -> None:
+    server = server_with(kind=kind)
+    client = await connect(server, server.make_user())
+    server.signal(signal.SIGTERM)
+    code, _, disconnect = await client.closed(timeout=10)
+    assert code == 4412
+    assert disconnect is not None
+    assert disconnect["reconnect"] is True
+    # uvicorn ends by the signal itself, once it has drained.
+    assert server.wait() in {0, -signal.SIGTERM}
+    assert "Traceback" not in server.logs()
+
+
+async def test_a_killed_server_comes_back_on_its_port_with_its_data(
+    server_with: ServerWith, connect: Connect, make_conversation: MakeConversation
+) -> None:
+    server = server_with()
+    alice = server.make_user()
+    conversation_id = await make_conversation(server, alice)
+    client = await connect(server, alice)
+    stored = await client.message(conversation_id, "before the crash")
+    server.kill()
+    assert (await client.closed()).code == 1006
+    server.restart()
+    again = await connect(server, alice, client_id=client.client_id)
+    assert (await again.join(conversation_id, since=0))["messages"] == [stored]
+    assert again.session_id == client.session_id
+
+
+async def test_every_way_to_bring_a_token_is_at_hand(
+    shared_server_with: ServerWith, connect: Connect
+) -> None:
+    server = shared_server_with(OVARA_ALLOW_QUERY_TOKEN="on")
+    alice = server.make_user()
+    for via in ("header", "subprotocol", "query", "frame"):
+        client = await connect(server, alice, via=via)
+        assert client.welcome["user"] == alice.as_json, via
+        assert client.client_id, via
+
+
+async def test_logs_can_be_waited_for(server: ServerProcess, connect: Connect) -> None:
+    mark = server.log_mark()
+    client = await connect(server, server.make_user())
+    await server.wait_for_log(f"connection={client.connection_id}", since=mark)
+
+
+async def test_an_account_signs_in_with_the_password_of_the_tests(
+    server: ServerProcess, make_user: MakeUser, rest: Callable[..., httpx.AsyncClient]
+) -> None:
+    account = make_user(server)
+    answer = await rest(server).post(
+        "/api/token/", json={"username": account.username, "password": account.password}
+    )
+    assert answer.status_code == 200, answer.text
+    assert (await rest(server, account).get("/api/conversations")).status_code == 200
+    assert (await rest(server).get("/api/conversations")).status_code == 401
+
+
+def test_commands_run_beside_the_server(server: ServerProcess) -> None:
+    done = server.manage("check")
+    assert done.returncode == 0, done.stderr

@@ -79,7 +79,7 @@ class Bus:
 
     async def start(self) -> None:
         """Make our channel and start receiving."""
-        self._channel = await self._layer.new_channel("specific.ovara!")
+        self._channel = await self._layer.new_channel()
         self._tasks = [
             background.start(self._receive(), name="bus receive"),
             background.start(self._work(), name="bus send"),
@@ -201,3 +201,8 @@ class Bus:
                     self._on_command(_decode_command(raw))
         except Exception:
             log.exception("a message of the channel layer could not be handled")
+
+
+async def send_once(group: str, item: Item) -> None:
+    """Send one item from a process that is no node."""
+    await get_channel_layer().group_send(group, pack([item], ""))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
 
 from connections import metrics
 from connections.outbox import Outbox
@@ -14,8 +13,6 @@ from connections.publication import Publication
 from ovara.accounts.tokens import VerifiedToken
 from ovara.times import now
 from sessions_app.records import UserRef
-
-Key = TypeVar("Key")
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +26,9 @@ class ConnectionInfo:
 
     connection_id: str
     outbox: Outbox
+    # What the query asked for; not the connection's until a token has proved the right to it.
+    wanted_client_id: str | None = None
+    wanted_session_id: str | None = None
     client_id: str | None = None
     user: UserRef | None = None
     session_id: str | None = None
@@ -41,9 +41,11 @@ class ConnectionInfo:
     heard_at: float = field(default_factory=time.monotonic)
     active_at: float = field(default_factory=time.monotonic)
     joined: dict[str, int] = field(default_factory=dict)
+    opened_at: float = field(default_factory=time.monotonic)
+    # No deadline of this connection can be reached before; see deadlines.py.
+    next_deadline_at: float = 0.0
+    expiring_lead: float = 0.0
     expiring_told: bool = False
-    # Called once with (code, reason) when the manager lets the connection go.
-    on_closed: Callable[[int, str], None] | None = None
 
 
 class Hub:
@@ -109,7 +111,7 @@ class Hub:
         for conversation_id in list(connection.joined):
             last += self.leave(connection, conversation_id)
         for conversation_id in [key for key, who in self._joining.items() if connection_id in who]:
-            self.abandon_join(connection, conversation_id)
+            last += self.leave(connection, conversation_id)
         return connection, last
 
     def begin_join(self, connection: ConnectionInfo, conversation_id: str) -> None:
@@ -120,29 +122,27 @@ class Hub:
 
     def finish_join(
         self, connection: ConnectionInfo, conversation_id: str, sequence: int
-    ) -> list[Publication]:
+    ) -> list[Publication] | None:
         """Go live above `sequence`.
 
         Returns:
-            What was published meanwhile, still to be sent behind the answer.
+            What was published meanwhile, still to be sent behind the answer; None where the
+            connection has ended or was taken out of the conversation since `begin_join`.
         """
         waited = self._stop_waiting(connection, conversation_id)
-        if connection.connection_id not in self.connections:
-            return []
+        if waited is None:
+            return None
         connection.joined[conversation_id] = sequence
-        self.conversation_connections.setdefault(conversation_id, {})[connection.connection_id] = (
-            connection
-        )
+        _put(self.conversation_connections, conversation_id, connection)
         return [item for item in waited if not 0 < item.sequence <= sequence]
 
     def abandon_join(self, connection: ConnectionInfo, conversation_id: str) -> list[Publication]:
         """A `join` failed. One that had joined before goes on as it was, and gets what waited."""
         waited = self._stop_waiting(connection, conversation_id)
-        if conversation_id in connection.joined:
-            members = self.conversation_connections.setdefault(conversation_id, {})
-            members[connection.connection_id] = connection
-            return waited
-        return []
+        if waited is None or conversation_id not in connection.joined:
+            return []
+        _put(self.conversation_connections, conversation_id, connection)
+        return waited
 
     def leave(self, connection: ConnectionInfo, conversation_id: str) -> list[tuple[str, str]]:
         """Take a connection out of a conversation; returns audiences as `remove` does."""
@@ -155,9 +155,11 @@ class Hub:
             else [("conversation", conversation_id)]
         )
 
-    def _stop_waiting(self, connection: ConnectionInfo, conversation_id: str) -> list[Publication]:
+    def _stop_waiting(
+        self, connection: ConnectionInfo, conversation_id: str
+    ) -> list[Publication] | None:
         waiting = self._joining.get(conversation_id, {})
-        waited = waiting.pop(connection.connection_id, [])
+        waited = waiting.pop(connection.connection_id, None)
         if not waiting:
             self._joining.pop(conversation_id, None)
         return waited

@@ -53,7 +53,7 @@ class CleanupView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Close the connections that were inactive for so long, on every node. Staff only."""
-        query = CleanupQuerySerializer(data=request.query_params)
+        query = CleanupQuerySerializer(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
         minutes: float = query.validated_data["max_inactive_minutes"]
         closed = websocket_manager.sync.cleanup_inactive_connections(

@@ -68,6 +68,11 @@ async def on_main_loop(coroutine: Coroutine[Any, Any, T]) -> T:
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
 
 
+def in_main_loop() -> bool:
+    """Whether the caller runs in this process's loop."""
+    return _loop is not None and _running_loop() is _loop
+
+
 def call(function: Callable[..., object], *args: object) -> None:
     """Call `function` in this process's loop: at once if we are in it, else as soon as it can."""
     loop = main_loop()

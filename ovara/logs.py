@@ -17,8 +17,26 @@ def redact(text: str) -> str:
     return _QUERY_TOKEN.sub(REDACTED, _JWT.sub(REDACTED, text))
 
 
+def install_redaction() -> None:
+    """Take tokens out of every record of every logger, the ASGI server's own included."""
+    if getattr(logging.getLogRecordFactory(), "redacts", False):
+        return
+    make_record = logging.getLogRecordFactory()
+
+    def make_redacted(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make_record(*args, **kwargs)
+        if isinstance(record.msg, str):
+            record.msg = redact(record.msg)
+        if isinstance(record.args, tuple):
+            record.args = tuple(redact(arg) if isinstance(arg, str) else arg for arg in record.args)
+        return record
+
+    make_redacted.redacts = True  # type: ignore[attr-defined]  # a mark on our own function
+    logging.setLogRecordFactory(make_redacted)
+
+
 class RedactingFormatter(logging.Formatter):
-    """Takes tokens out of whatever any library logs, tracebacks included."""
+    """Takes tokens out of the whole line, tracebacks included."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
@@ -46,6 +64,7 @@ _ONE_LINE = {ord("\n"): " ", ord("\r"): " ", ord('"'): "'"}
 
 def logging_config(*, level: str) -> dict[str, Any]:
     """The `LOGGING` setting: everything to standard error, redacted."""
+    install_redaction()
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
@@ -15,17 +13,14 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("", include("ovara.accounts.urls")),
     path("", include("sessions_app.urls")),
+    path("", include("connections.urls")),
+    path("", include("frontend.urls")),
     path("api/schema", SchemaView.as_view(), name="schema"),
     path("api/docs", DocsView.as_view(url_name="schema"), name="docs"),
     path("healthz", HealthView.as_view(), name="healthz"),
     path("readyz", ReadinessView.as_view(), name="readyz"),
     re_path(r"^api(?:/|$)", no_such_address),
 ]
-# TEMPORARY: both are being written.
-if find_spec("connections.consumers"):
-    urlpatterns.insert(3, path("", include("connections.urls")))
-if find_spec("frontend.urls"):
-    urlpatterns.append(path("", include("frontend.urls")))
 
 handler400 = "ovara.rest.bad_request"
 handler500 = "ovara.rest.server_error"

@@ -84,3 +84,19 @@ def sessions_touch(session_ids: Collection[str], moment: datetime) -> None:
         Session.objects.filter(pk__in=session_ids).update(
             last_active_at=moment, expires_at=session_end(moment)
         )
+
+
+def sessions_states(session_ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The states of some sessions, by their ids."""
+    rows = Session.objects.filter(pk__in=session_ids)
+    return {str(pk): state for pk, state in rows.values_list("pk", "state")}
+
+
+def sessions_purge() -> int:
+    """Delete expired sessions. Returns how many."""
+    expired = list(
+        Session.objects.filter(expires_at__lte=now()).values_list("pk", flat=True)[:10_000]
+    )
+    for start in range(0, len(expired), 500):
+        Session.objects.filter(pk__in=expired[start : start + 500]).delete()
+    return len(expired)

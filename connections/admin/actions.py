@@ -18,6 +18,7 @@ from django.template.response import TemplateResponse
 from connections.admin.states import LIVE, state_filter
 from connections.close_codes import CloseCode
 from connections.errors import ChannelLayerNotShared
+from connections.manager import websocket_manager
 from connections.models import Connection
 from ovara.errors import OvaraError
 
@@ -85,15 +86,11 @@ def send_notice(
 
 
 def _disconnect(chosen: list[Connection], code: CloseCode) -> None:
-    from connections.manager import websocket_manager
-
     for connection in chosen:
         websocket_manager.sync.disconnect(str(connection.pk), code=code, reason=code.reason)
 
 
 def _send(chosen: list[Connection], text: str) -> None:
-    from connections.manager import websocket_manager
-
     for connection in chosen:
         websocket_manager.sync.send_to_connection(
             str(connection.pk), {"type": "notification", "text": text}

@@ -20,6 +20,7 @@ Handler = Callable[[Sequence[Any]], Sequence[Any]]
 HANDLERS: dict[type, Handler] = {
     opening.Open: opening.write_opens,
     opening.Authenticate: opening.write_authentications,
+    opening.Renew: opening.write_renewals,
     opening.Confirm: opening.write_confirmations,
     presence.Subscribe: presence.write_subscribes,
     presence.SetAway: presence.write_aways,

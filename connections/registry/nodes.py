@@ -30,6 +30,11 @@ def node_retire(node_id: uuid.UUID) -> None:
     Node.objects.filter(pk=node_id, stopped_at__isnull=True).update(stopped_at=now())
 
 
+def node_revive(node_id: uuid.UUID) -> None:
+    """A node that others took for dead is alive after all."""
+    Node.objects.filter(pk=node_id).update(stopped_at=None, last_heartbeat=now())
+
+
 def nodes_reap() -> int:
     """Close what the dead nodes left; a node is claimed once, by whoever is first.
 

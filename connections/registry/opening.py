@@ -17,7 +17,7 @@ from ovara.errors import Unauthenticated
 from ovara.ids import new_id
 from ovara.times import now
 from sessions_app.records import UserRef
-from sessions_app.sessions import OpenedSession, SessionBook
+from sessions_app.sessions import OpenedSession, SessionBook, sessions_states
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,15 @@ class Authenticate:
     """An open connection brought its first token."""
 
     connection_id: str
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """An authenticated connection brought a new token of the same user."""
+
+    connection_id: str
+    session_id: str
     identity: Identity
 
 
@@ -109,6 +118,27 @@ def write_authentications(jobs: Sequence[Authenticate]) -> list[Admitted | Excep
                 token_family=job.identity.token_family,
             )
     return admissions
+
+
+def write_renewals(jobs: Sequence[Renew]) -> list[OpenedSession | Unauthenticated]:
+    """Check the new tokens; for each the session, or Unauthenticated where nothing changes."""
+    identities = [job.identity for job in jobs]
+    users = {one.user_id for one in identities}
+    active = get_user_model()._default_manager.filter(pk__in=users, is_active=True)
+    good = {str(pk) for pk in active.values_list("pk", flat=True)}
+    revoked = revoked_among({key for one in identities for key in one.token_keys})
+    states = sessions_states({job.session_id for job in jobs})
+    results: list[OpenedSession | Unauthenticated] = []
+    for job in jobs:
+        if job.identity.user_id not in good or revoked.intersection(job.identity.token_keys):
+            results.append(Unauthenticated("This token was revoked: get a new one."))
+            continue
+        Connection.objects.filter(pk=job.connection_id).update(
+            token_family=job.identity.token_family
+        )
+        state = states.get(job.session_id, {})
+        results.append(OpenedSession(job.session_id, resumed=True, state=state))
+    return results
 
 
 def write_confirmations(jobs: Sequence[Confirm]) -> list[None]:

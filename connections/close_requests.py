@@ -1,0 +1,53 @@
+"""Closing connections of any node, from any process: by the database, and quicker by the bus."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from connections import bus, selectors
+from connections.close_codes import CloseCode
+from connections.publication import group_name
+from connections.registry import registry
+from connections.registry.requests import RequestClose
+from ovara.database import in_thread
+from ovara.times import now
+
+if TYPE_CHECKING:
+    from connections.node import Node
+
+_NUDGE = {"action": "close_requested"}
+
+
+async def request_close(node: Node, request: RequestClose) -> int:
+    """Ask the nodes of some connections to close them.
+
+    Returns:
+        How many live connections were asked for.
+    """
+    if not request.connection_ids:
+        return 0
+    holders = await registry.commit(request)
+    for holder in sorted(set(holders.values()) - {node.id}):
+        # Only to be quicker: that node finds the request in the database by itself.
+        if node.running:
+            node.bus.publish(group_name("node", holder), _NUDGE)
+        elif bus.is_shared():
+            await bus.send_once(group_name("node", holder), _NUDGE)
+    if node.running and node.id in holders.values():
+        await node.close_requested()
+    return len(holders)
+
+
+async def close_inactive(node: Node, minutes: float, *, dry_run: bool = False) -> int:
+    """Close, with 4408, whoever sent nothing but `ping` for `minutes`; returns how many."""
+    cutoff = now() - timedelta(minutes=minutes)
+    if node.running:
+        await node.beat()
+    inactive = await in_thread(selectors.connections_inactive_since, cutoff)
+    if dry_run:
+        return len(inactive)
+    reason = f"inactive for {minutes:g} minutes"
+    return await request_close(
+        node, RequestClose(tuple(inactive), CloseCode.IDLE, reason, inactive_before=cutoff)
+    )

@@ -1,0 +1,97 @@
+"""The node's life inside an ASGI server: it starts with the first scope, and drains at SIGTERM.
+
+Daphne has no lifespan and cancels its applications at shutdown; uvicorn closes every socket with
+1012 before its lifespan ends. So the node hooks the signal itself, on either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+from connections.auth import Application, Receive, Scope, Send
+from connections.manager import websocket_manager
+from ovara import background
+
+log = logging.getLogger("connections")
+
+
+class NodeApplication:
+    """Wraps the whole application; starts the node before anything else happens."""
+
+    def __init__(self, inner: Application) -> None:
+        self.inner = inner
+        self._hooked = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        await self._start()
+        await self.inner(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await self._start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await websocket_manager.node.drain()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _start(self) -> None:
+        """Start the node. Where the database is away the server serves all the same: `readyz`
+        says so, sockets are told to come back, and the next scope tries again."""
+        if not self._hooked:
+            self._hooked = True
+            _hook_shutdown()
+        try:
+            await websocket_manager.node.ensure_started()
+        except Exception:
+            log.exception("the node could not start; the next request tries again")
+
+
+def _hook_shutdown() -> None:
+    reactor = sys.modules.get("twisted.internet.reactor")
+    if reactor is not None and getattr(reactor, "running", False):
+        _hook_twisted(reactor)
+    else:
+        _chain_signal(signal.SIGTERM)
+
+
+def _hook_twisted(reactor: Any) -> None:
+    from twisted.internet.defer import Deferred
+
+    def drain() -> Any:
+        # Daphne's own trigger, called just before, has cancelled the consumers: they have not run
+        # since, so what `drain` sends in its first step still reaches their clients.
+        task = asyncio.get_event_loop().create_task(websocket_manager.node.drain())
+        return Deferred.fromFuture(task)
+
+    reactor.addSystemEventTrigger("before", "shutdown", drain)
+
+
+def _chain_signal(number: signal.Signals) -> None:
+    """Drain at the first signal, then hand it on; a second one is handed on at once."""
+    before = signal.getsignal(number)
+    if not callable(before):
+        return
+    loop = asyncio.get_running_loop()
+
+    def handle(received: int, frame: FrameType | None) -> None:
+        signal.signal(number, before)
+        loop.call_soon_threadsafe(start_draining, received, frame)
+
+    def start_draining(received: int, frame: FrameType | None) -> None:
+        background.start(drain_then_hand_on(received, frame), name="drain")
+
+    async def drain_then_hand_on(received: int, frame: FrameType | None) -> None:
+        try:
+            await websocket_manager.node.drain()
+        finally:
+            before(received, frame)
+
+    signal.signal(number, handle)

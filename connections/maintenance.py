@@ -1,0 +1,46 @@
+"""Cleaning up: the same whether a node does it by itself, or `manage.py cleanup` does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from connections.close_requests import close_inactive
+from connections.registry.nodes import connections_purge, nodes_reap
+from ovara.accounts.services import revoked_tokens_purge
+from ovara.conf import ovara_settings
+from ovara.database import in_thread
+from sessions_app.sessions import sessions_purge
+
+if TYPE_CHECKING:
+    from connections.node import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """How many rows of each kind a cleanup took care of."""
+
+    lost: int  # connections of dead nodes, closed
+    purged: int  # closed connections past their retention, deleted
+    sessions: int  # expired sessions, deleted
+    tokens: int  # revoked tokens that are expired by now, deleted
+
+
+def registry_clean() -> Cleaned:
+    """Close what dead nodes left, and delete what is past its time."""
+    return Cleaned(
+        lost=nodes_reap(),
+        purged=connections_purge(),
+        sessions=sessions_purge(),
+        tokens=revoked_tokens_purge(),
+    )
+
+
+async def clean_up(node: Node) -> None:
+    """A node's own cleanup; inactive connections too, where that is switched on."""
+    cleaned = await in_thread(registry_clean)
+    if cleaned.lost:
+        await node.settle()
+    minutes = ovara_settings().cleanup_inactive_minutes
+    if minutes:
+        await close_inactive(node, minutes)

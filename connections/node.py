@@ -1,0 +1,208 @@
+"""This process in the cluster: its hub, its place on the bus, its row, and its periodic work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from connections import selectors
+from connections.bus import Bus, is_shared, send_once
+from connections.close_codes import CloseCode
+from connections.conversation_feed import ConversationFeed
+from connections.hub import Hub
+from connections.joining import expel_here
+from connections.local import LocalConnections
+from connections.presence_feed import PresenceFeed
+from connections.publication import Publication, group_name
+from connections.registry import registry
+from connections.registry.activity import Beat
+from connections.registry.nodes import (
+    node_register,
+    node_retire,
+    node_revive,
+    nodes_reap_own_host,
+)
+from connections.registry.presence import PresenceChange, Settle
+from connections.timetable import Timetable
+from connections.typing_notes import TypingNotes
+from ovara import background
+from ovara.conf import ovara_settings
+from ovara.database import in_thread
+from ovara.errors import OvaraError
+from ovara.logs import fields
+from sessions_app.journal import journal
+
+log = logging.getLogger("connections")
+
+NOT_DELIVERED = (
+    "Stored, but not delivered: this process shares no channel layer with the server. "
+    "Set REDIS_URL for both."
+)
+# How long after the grace a leave is announced, at most.
+SETTLE_SLACK_SECONDS = 0.1
+# Sessions of active connections are prolonged every so many heartbeats.
+SESSION_BEATS = 30
+
+
+class Node:
+    """One server process. In any other process it exists, but never runs."""
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.running = False
+        self.draining = False
+        self.bus: Bus
+        self.hub = Hub()
+        self.local = LocalConnections(self)
+        self.presence_feed = PresenceFeed(self.hub.deliver)
+        self.conversation_feed = ConversationFeed(self.publish)
+        self.typing = TypingNotes(self.publish)
+        self._timetable = Timetable()
+        self._started: asyncio.Future[None] | None = None
+        self._last_settle_due = 0.0
+        self._beats = 0
+
+    # Starting and stopping.
+
+    async def ensure_started(self) -> None:
+        """Start once, in the loop that asks first; everybody else waits for that.
+
+        Raises:
+            what the start raised, for every caller, until one succeeds.
+        """
+        if self.running:
+            return
+        if self._started is None:
+            self._started = asyncio.ensure_future(self._start())
+        try:
+            await asyncio.shield(self._started)
+        except Exception:
+            self._started = None
+            raise
+
+    async def _start(self) -> None:
+        background.adopt(asyncio.get_running_loop())
+        row = await in_thread(node_register)
+        self.id = str(row.pk)
+        reaped = await in_thread(nodes_reap_own_host, row.pk)
+        self.bus = Bus(self.id, self.hub.deliver, self._command)
+        await self.bus.start()
+        self.bus.join(group_name("node", self.id))
+        self.running = True
+        self._timetable.start(self)
+        log.info(
+            fields("node_started", node=self.id, host=row.hostname, pid=row.pid, reaped=reaped)
+        )
+
+    async def drain(self) -> None:
+        """Take nobody in any more, send everybody to come back elsewhere, then stop."""
+        if self.draining:
+            return
+        self.draining = True
+        # No await before this: the server may end the applications in the next turn of the loop.
+        self.local.close_all(CloseCode.DRAINING, CloseCode.DRAINING.reason)
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Flush the queues, close the rows, leave the cluster."""
+        if not self.running:
+            return
+        self.running = False
+        self._timetable.stop()
+        await asyncio.gather(asyncio.to_thread(journal.close), asyncio.to_thread(registry.close))
+        await self.bus.stop()
+        await in_thread(node_retire, UUID(self.id))
+        background.release(asyncio.get_running_loop())
+        log.info(fields("node_stopped", node=self.id))
+
+    # Delivering.
+
+    def publish(self, item: Publication) -> None:
+        """Deliver here, and send to the other nodes that have such connections."""
+        self.hub.deliver(item)
+        self.send(item.group, item)
+
+    def send(self, group: str, item: Publication | dict[str, Any]) -> None:
+        """Send to the other nodes of a group; from a process that is no node, to all of them."""
+        if self.running:
+            self.bus.publish(group, item)
+        elif is_shared():
+            background.start(send_once(group, item), name="send once")
+        else:
+            log.warning(NOT_DELIVERED)
+
+    def announce(self, changes: Iterable[PresenceChange]) -> None:
+        """Tell everybody, on every node, who came, went, or looked away."""
+        for change in changes:
+            self.presence_feed.tell(change)
+            item = {"action": "presence", "change": msgspec.to_builtins(change)}
+            self.send(group_name("conversation", change.conversation_id), item)
+
+    def first_here(self, audiences: Sequence[tuple[str, str]]) -> None:
+        """Audiences that have their first connection on this node."""
+        for kind, target in audiences:
+            self.bus.join(group_name(kind, target))
+
+    def last_here(self, audiences: Sequence[tuple[str, str]]) -> None:
+        """Audiences that have no connection on this node any more."""
+        for kind, target in audiences:
+            self.bus.leave(group_name(kind, target))
+
+    def _command(self, command: dict[str, Any]) -> None:
+        """What another process asks of this node; see `obey` in local.py."""
+        if command["action"] == "presence":
+            self.presence_feed.tell(msgspec.convert(command["change"], PresenceChange))
+        elif command["action"] == "expel":
+            expel_here(self, command["conversation_id"], command["user_id"])
+        elif command["action"] == "close_requested":
+            background.start(self.close_requested(), name="close requested")
+        else:
+            background.start(self.local.obey(command), name=f"command {command['action']}")
+
+    # Periodic work.
+
+    async def beat(self) -> None:
+        """Say in the database that this node lives, and who of its connections was heard."""
+        self._beats += 1
+        since = self.local.beat_at
+        heard, active, sessions = self.local.take_heard()
+        if self._beats % SESSION_BEATS:
+            sessions = []
+        try:
+            alive = await registry.commit(Beat(self.id, heard, active, sessions))
+        except OvaraError:
+            # Nothing was written: say the same again next time.
+            self.local.beat_at = since
+            raise
+        if not alive:
+            log.error(fields("node_taken_for_dead", node=self.id))
+            # Its connections were closed in the registry: they come back and are registered anew.
+            self.local.close_all(CloseCode.DRAINING, "this node was taken for dead")
+            await in_thread(node_revive, UUID(self.id))
+
+    async def close_requested(self) -> None:
+        """Close the connections of this node that some process asked to close."""
+        for row in await in_thread(selectors.requested_closes, self.id):
+            self.local.close_as_requested(row)
+
+    def settle_later(self) -> None:
+        """Somebody left a conversation: look again when their grace is over."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + ovara_settings().presence_grace_seconds + SETTLE_SLACK_SECONDS
+        # One look serves everybody who left within the slack before.
+        if due - self._last_settle_due > SETTLE_SLACK_SECONDS / 2:
+            self._last_settle_due = due
+            loop.call_at(due, self._settle_now)
+
+    def _settle_now(self) -> None:
+        if self.running:
+            background.start(self.settle(), name="settle")
+
+    async def settle(self) -> None:
+        """Announce who has left for good."""
+        self.announce(await registry.commit(Settle()))

@@ -150,7 +150,7 @@ class MessagesView(APIView):
     )
     def get(self, request: Request, conversation_id: str) -> Response:
         """Messages in rising sequence, after or before one, or the newest."""
-        wanted = _checked(serializers.HistorySerializer(data=request.query_params))
+        wanted = _checked(serializers.HistorySerializer(data=request.query_params.dict()))
         conversation = one_conversation(request, conversation_id)
         page = selectors.history(conversation_id=str(conversation.pk), **wanted)
         return Response(msgspec.to_builtins(page))

@@ -59,7 +59,4 @@ def should_reconnect(code: int) -> bool:
 
 def default_reason(code: int) -> str:
     """The words for `code`; empty for one that is not in the table."""
-    try:
-        return CloseCode(code).reason
-    except ValueError:
-        return ""
+    return next((known.reason for known in CloseCode if known == code), "")

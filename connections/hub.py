@@ -84,9 +84,9 @@ class Hub:
         first: list[tuple[str, str]] = []
         if connection.client_id and _put(self.client_connections, connection.client_id, connection):
             first.append(("client", connection.client_id))
-        if connection.authenticated and connection.user is not None:
-            if _put(self.user_connections, connection.user.id, connection):
-                first.append(("user", connection.user.id))
+        user = connection.user if connection.authenticated else None
+        if user is not None and _put(self.user_connections, user.id, connection):
+            first.append(("user", user.id))
         return first
 
     def remove(self, connection_id: str) -> tuple[ConnectionInfo | None, list[tuple[str, str]]]:

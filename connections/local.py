@@ -229,14 +229,16 @@ class LocalConnections:
     async def obey(self, command: dict[str, Any]) -> bool:
         """Do what the manager asks of one connection; False where it is not here."""
         connection = self._node.hub.connections.get(command["connection_id"])
-        if connection is None or not connection.authenticated and command["action"] != "forget":
+        if connection is None:
+            return False
+        if command["action"] == "forget":
+            return self.forget(connection.connection_id, command["code"], command["reason"])
+        if not connection.authenticated:
             return False
         if command["action"] == "join":
             await join_conversation(self._node, connection, command["conversation_id"])
-        elif command["action"] == "leave":
-            await leave_conversation(self._node, connection, command["conversation_id"])
         else:
-            self.forget(connection.connection_id, command["code"], command["reason"])
+            await leave_conversation(self._node, connection, command["conversation_id"])
         return True
 
     # Time.
@@ -282,7 +284,7 @@ def _who(connection: ConnectionInfo) -> dict[str, str | None]:
     return {
         "connection": connection.connection_id,
         "client": connection.client_id,
-        "user": connection.user and connection.user.id,
+        "user": connection.user.id if connection.user else None,
         "session": connection.session_id,
     }
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import types
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Protocol
 
 from connections import metrics
@@ -79,7 +78,7 @@ class Outbox:
         self._account(size)
 
     def close(self, farewell: str, code: int, reason: str, *, discard: bool) -> None:
-        """Send `farewell` behind what waits (or instead of it: `discard`), then close the socket."""
+        """Send `farewell` behind what waits (`discard`: instead of it), then close the socket."""
         if self._closing:
             return
         self._closing = True
@@ -102,10 +101,10 @@ class Outbox:
             return
         self._account(size)
         self._writer = background.start(
-            self._write(_resume(coroutine, waits_for), size), name="outbox"
+            self._write(_Resume(coroutine, waits_for), size), name="outbox"
         )
 
-    async def _write(self, first: Coroutine[Any, Any, Any], size: int) -> None:
+    async def _write(self, first: Awaitable[Any], size: int) -> None:
         try:
             await first
             self._account(-size)
@@ -151,17 +150,24 @@ class Outbox:
             self._queue.clear()
 
 
-@types.coroutine
-def _resume(coroutine: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
+class _Resume:
     """Go on with a coroutine that was stepped until it had to wait for `waits_for`."""
-    while True:
-        try:
-            value = yield waits_for
-        except BaseException as error:
-            step = lambda error=error: coroutine.throw(error)  # noqa: E731
-        else:
-            step = lambda value=value: coroutine.send(value)  # noqa: E731
-        try:
-            waits_for = step()
-        except StopIteration as stop:
-            return stop.value
+
+    __slots__ = ("_coroutine", "_waits_for")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any) -> None:
+        self._coroutine = coroutine
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        coroutine, waits_for = self._coroutine, self._waits_for
+        while True:
+            value, thrown = None, None
+            try:
+                value = yield waits_for
+            except BaseException as error:  # handed into the coroutine, which deals with it
+                thrown = error
+            try:
+                waits_for = coroutine.send(value) if thrown is None else coroutine.throw(thrown)
+            except StopIteration as stop:
+                return stop.value

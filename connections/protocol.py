@@ -141,7 +141,7 @@ def decode(text: str) -> AnyRequest:
         Invalid: malformed JSON, an unknown type, a wrong field; the text says which.
     """
     try:
-        request = _decoder.decode(text)
+        request: AnyRequest = _decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError) as error:
         _raise_if_too_large(text)
         raise Invalid(_explain(error)) from None

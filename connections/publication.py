@@ -35,7 +35,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def group_name(kind: str, target: str) -> str:
-    """The one place that names groups: `conversation.<id>`, `user.<id>`, `client.<id>`, `node.<id>`."""
+    """The one place that names groups: `conversation.<id>`, `user.<id>`, `node.<id>` …"""
     return f"{kind}.{target}"
 
 

@@ -77,7 +77,7 @@ class DaphneSocket(AsgiSocket):
 
 def socket_for(send: Any) -> AsgiSocket:
     """The socket for an accepted connection's ASGI `send`, whichever server it is of."""
-    protocol = send.args[0] if isinstance(send, partial) and send.args else None
-    if hasattr(protocol, "transport") and hasattr(protocol.transport, "registerProducer"):
+    protocol: Any = send.args[0] if isinstance(send, partial) and send.args else None
+    if hasattr(getattr(protocol, "transport", None), "registerProducer"):
         return DaphneSocket(send, protocol)
     return AsgiSocket(send)

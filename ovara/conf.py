@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -24,7 +24,7 @@ _FALSE = {"0", "false", "no", "off", ""}
 
 
 def _setting(default: Any, unit: str, *, above: float | None = None, at_least: float = 0) -> Any:
-    """Declare a field: its default, its unit for people, and the smallest value that makes sense."""
+    """A field: its default, its unit for people, and the smallest value that makes sense."""
     return field(default=default, metadata={"unit": unit, "above": above, "at_least": at_least})
 
 
@@ -153,4 +153,4 @@ def ovara_settings() -> OvaraSettings:
     """The settings in force (`django.conf.settings.OVARA`, so that tests can override them)."""
     from django.conf import settings
 
-    return cast(OvaraSettings, settings.OVARA)
+    return settings.OVARA

@@ -20,4 +20,5 @@ _readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="ovara-reader")
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call `function`, which uses the ORM, in a reader thread."""
     call = DatabaseSyncToAsync(function, thread_sensitive=False, executor=_readers)
-    return await call(*args, **kwargs)
+    result: T = await call(*args, **kwargs)
+    return result

@@ -31,7 +31,7 @@ def secret_key(data_dir: Path, *, debug: bool) -> str:
     """
     given = env.str("SECRET_KEY", default="")
     if given:
-        return given
+        return str(given)
     if not debug:
         raise ImproperlyConfigured(
             "SECRET_KEY is not set. Set it to a long random text (it signs sessions and tokens), "
@@ -171,4 +171,4 @@ def _worker_count() -> int:
         if name in {"--workers", "-w"}:
             text = value or (words[position + 1] if position + 1 < len(words) else "")
             return int(text) if text.isdigit() else 1
-    return env.int("WEB_CONCURRENCY", default=1)
+    return int(env.int("WEB_CONCURRENCY", default=1))

@@ -49,7 +49,12 @@ class Draft:
 
     @property
     def repeat_key(self) -> tuple[str, str | None, str]:
-        return self.conversation_id, self.sender and self.sender.id, self.client_message_id
+        return self.conversation_id, sender_id_of(self), self.client_message_id
+
+
+def sender_id_of(item: Draft | MessageRecord) -> str | None:
+    """The id of who sent it; None for server code's own."""
+    return None if item.sender is None else item.sender.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +189,7 @@ class _BatchWriter:
         return {
             (
                 record.conversation_id,
-                record.sender and record.sender.id,
+                sender_id_of(record),
                 record.client_message_id,
             ): record
             for record in records_of(rows)

@@ -153,9 +153,9 @@ def _row(job: Open, admitted: Admitted | None) -> Connection:
     return Connection(
         id=job.connection_id,
         node_id=job.node_id,
-        client_id=admitted and admitted.client_id,
-        user_id=admitted and admitted.user.id,
-        session_id=admitted and admitted.session.id,
+        client_id=admitted.client_id if admitted else None,
+        user_id=admitted.user.id if admitted else None,
+        session_id=admitted.session.id if admitted else None,
         authenticated=job.authenticated,
         token_family=job.identity.token_family if job.identity else "",
         connected_at=moment,

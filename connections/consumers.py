@@ -107,8 +107,8 @@ class OvaraConsumer(AsyncConsumer):
             self._end(ending)
         except OvaraError as error:
             self._refuse_frame(error, _request_id(text))
-        except Exception:
-            self._internal(_request_id(text))
+        except Exception as error:
+            self._internal(error, _request_id(text))
 
     def _check_size(self, text: str | None) -> None:
         """A character is up to four bytes: only near the limit they have to be counted."""
@@ -143,8 +143,8 @@ class OvaraConsumer(AsyncConsumer):
             self._end(ending)
         except OvaraError as error:
             self._refuse_frame(error, request_id)
-        except Exception:
-            self._internal(request_id)
+        except Exception as error:
+            self._internal(error, request_id)
 
     def _refuse_frame(self, error: OvaraError, request_id: str | None) -> None:
         metrics.ERRORS.labels(error.code).inc()
@@ -153,8 +153,10 @@ class OvaraConsumer(AsyncConsumer):
         if ending is not None:
             self._end(ending)
 
-    def _internal(self, request_id: str | None) -> None:
-        log.exception(fields("handler_failed", connection=self.connection.connection_id))
+    def _internal(self, error: Exception, request_id: str | None) -> None:
+        log.error(
+            fields("handler_failed", connection=self.connection.connection_id), exc_info=error
+        )
         self._refuse_frame(
             OvaraError("Something went wrong here. It is logged; try again."), request_id
         )

@@ -97,6 +97,21 @@ async def test_every_way_to_bring_a_token_is_at_hand(
         assert client.client_id, via
 
 
+@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+async def test_no_token_reaches_the_output_of_the_server(
+    server_with: ServerWith, connect: Connect, kind: str
+) -> None:
+    server = server_with(kind=kind, OVARA_ALLOW_QUERY_TOKEN="on")
+    alice = server.make_user()
+    token = alice.token()
+    client = await connect(server, alice, token=token, via="query")
+    await client.close()
+    await server.wait_for_log(f"closed .*connection={client.connection_id}")
+    assert server.terminate() in {0, -signal.SIGTERM}
+    assert token not in server.logs()
+    assert token.rpartition(".")[2] not in server.logs()
+
+
 async def test_logs_can_be_waited_for(server: ServerProcess, connect: Connect) -> None:
     mark = server.log_mark()
     client = await connect(server, server.make_user())

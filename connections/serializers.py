@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from ovara.accounts.serializers import UserRefSerializer
@@ -37,23 +38,36 @@ class StatsSerializer(serializers.Serializer[Any]):
     nodes = NodeSerializer(many=True)
 
 
+@extend_schema_field(
+    {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "maximum": MAX_INACTIVE_MINUTES,
+        "default": DEFAULT_INACTIVE_MINUTES,
+    }
+)
+class MinutesField(FiniteFloatField):
+    """Minutes above 0: at 0 everybody would be inactive."""
+
+    def to_internal_value(self, data: Any) -> float:
+        """`data` as minutes."""
+        minutes = super().to_internal_value(data)
+        if minutes <= 0:
+            raise serializers.ValidationError("Ensure this value is greater than 0.")
+        return minutes
+
+
 class CleanupQuerySerializer(serializers.Serializer[Any]):
     """What counts as inactive, and whether to close it."""
 
-    max_inactive_minutes = FiniteFloatField(
+    max_inactive_minutes = MinutesField(
         default=DEFAULT_INACTIVE_MINUTES,
         max_value=MAX_INACTIVE_MINUTES,
-        help_text="Above 0. Inactive: no frame but `ping` for so long.",
+        help_text="Inactive: no frame but `ping` for so long.",
     )
     dry_run = serializers.BooleanField(
         default=False, help_text="Close nothing; say what would be closed."
     )
-
-    def validate_max_inactive_minutes(self, value: float) -> float:
-        """Above 0: at 0 everybody would be inactive."""
-        if value <= 0:
-            raise serializers.ValidationError("Ensure this value is greater than 0.")
-        return value
 
 
 class CleanupSerializer(serializers.Serializer[Any]):

@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.urls import register_converter
 from django.views import defaults
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions, parsers
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.pagination import PageNumberPagination
@@ -217,6 +218,8 @@ class IdConverter:
 register_converter(IdConverter, "id")
 
 
+# Exempt, lest a method that changes things get Django's page about CSRF instead.
+@csrf_exempt
 def no_such_address(request: HttpRequest) -> HttpResponse:
     """404 for everything under /api/ that is nothing else."""
     return _error(NotFound("There is nothing at this address."))

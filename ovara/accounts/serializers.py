@@ -13,6 +13,7 @@ from rest_framework_simplejwt.tokens import UntypedToken
 from ovara.accounts.models import User
 from ovara.accounts.selectors import revoked_among
 from ovara.accounts.tokens import RefreshToken, token_keys
+from ovara.fields import TextField
 
 
 class UserRefSerializer(serializers.Serializer[Any]):
@@ -27,10 +28,17 @@ class TokenObtainSerializer(simplejwt.TokenObtainPairSerializer):
 
     token_class = RefreshToken
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # simplejwt's fields take the spaces off a password's ends.
+        self.fields["username"] = TextField(min_length=1, write_only=True)
+        self.fields["password"] = TextField(min_length=1, write_only=True)
+
 
 class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
     """A refresh token for a new access token."""
 
+    refresh = TextField(min_length=1)
     token_class = RefreshToken
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
@@ -43,6 +51,8 @@ class TokenRefreshSerializer(simplejwt.TokenRefreshSerializer):
 
 class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
     """Any token that is good, and not revoked."""
+
+    token = TextField(min_length=1, write_only=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
         """Nothing.
@@ -59,6 +69,7 @@ class TokenVerifySerializer(simplejwt.TokenVerifySerializer):
 class TokenBlacklistSerializer(simplejwt.TokenBlacklistSerializer):
     """A refresh token, which ends with its whole family."""
 
+    refresh = TextField(min_length=1, write_only=True)
     token_class = RefreshToken
 
 

@@ -90,6 +90,13 @@ def test_an_unknown_address_is_404_in_json(nobody, db, method, address):
     assert answer["Content-Type"] == "application/json"
 
 
+@pytest.mark.parametrize("method", ["post", "patch", "delete"])
+def test_an_unknown_address_asks_no_page_for_its_csrf_token(alice, method):
+    client = signed_in_without_csrf(alice)
+    answer = getattr(client, method)("/api/conversations/not-an-id/messages")
+    assert error(answer) == (404, "not_found")
+
+
 def test_an_address_outside_the_api_is_an_ordinary_404(nobody, db):
     assert "text/html" in nobody.get("/nothing")["Content-Type"]
 

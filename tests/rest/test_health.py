@@ -128,7 +128,7 @@ class TestSchemaPage:
         yaml = nobody.get("/api/schema", HTTP_ACCEPT="application/yaml")
         assert yaml.content.startswith(b"openapi: 3.1")
 
-    def test_the_page_and_its_assets_come_from_here(self, client):
+    def test_the_page_and_its_assets_come_from_here(self, client, db):
         page = client.get("/api/docs")
         assert page.status_code == 200
         policy = page["Content-Security-Policy"]

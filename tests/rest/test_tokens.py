@@ -94,6 +94,13 @@ class TestSigningIn:
         assert answer.json()["code"] == "unauthenticated"
         assert "WWW-Authenticate" in answer
 
+    def test_a_password_is_taken_as_it_is(self, nobody, alice):
+        alice.set_password(" spaces at both ends ")
+        alice.save()
+        sign_in(nobody, password=" spaces at both ends ")
+        body = {"username": "alice", "password": "spaces at both ends"}
+        assert nobody.post("/api/token/", body, "json").status_code == 401
+
     def test_a_deactivated_user_does_not_sign_in(self, nobody, alice):
         User.objects.update(is_active=False)
         body = {"username": "alice", "password": PASSWORD}

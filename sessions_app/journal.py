@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Max
 
 from ovara import background
@@ -123,15 +123,23 @@ async def _tell_application(message: MessageRecord) -> None:
 
 
 def write_batch(drafts: Sequence[Draft]) -> list[Appended | Exception]:
-    """Store `drafts` in one transaction; for each its message or its own error, in order."""
+    """Store `drafts` in one transaction; for each its message or its own error, in order.
+
+    The first attempt is an optimist: it trusts the cached last sequences and that no
+    `client_message_id` is a repeat. The unique constraints say where it is wrong, the transaction
+    takes it back, and the next attempt looks first.
+    """
     for attempt in range(MAX_ATTEMPTS):
+        optimistic = attempt == 0 and connection.features.supports_transactions
         try:
             with transaction.atomic():
-                return _BatchWriter(drafts, trust_cache=attempt == 0).write()
+                return _BatchWriter(drafts, optimistic=optimistic).write()
         except IntegrityError:
-            # Another process took a sequence or stored the same client_message_id first (or a row
-            # was deleted meanwhile): read again what is there now.
+            # A repeat, or another process was first, or a row was deleted meanwhile.
             continue
+    if len(drafts) > 1:
+        # Whichever it is that can't be stored: alone it fails alone.
+        return [result for draft in drafts for result in write_batch([draft])]
     raise Overloaded("Too many writers in this conversation. Nothing was stored; try again.")
 
 
@@ -141,15 +149,15 @@ journal: GroupCommit[Draft, Appended] = GroupCommit("journal", write_batch)
 class _BatchWriter:
     """One attempt at one batch."""
 
-    def __init__(self, drafts: Sequence[Draft], *, trust_cache: bool) -> None:
+    def __init__(self, drafts: Sequence[Draft], *, optimistic: bool) -> None:
         self.drafts = drafts
-        self.trust_cache = trust_cache
+        self.optimistic = optimistic
         self.moment = now()
         self.conversation_ids = sorted({draft.conversation_id for draft in drafts})
 
     def write(self) -> list[Appended | Exception]:
         cached = self._cached_sequences()
-        stored = self._stored_before()
+        stored = {} if self.optimistic else self._stored_before()
         parts = self._participants()
         last = {key: self._last_sequence(key, value) for key, value in cached.items()}
         results: list[Appended | Exception] = []
@@ -175,7 +183,7 @@ class _BatchWriter:
 
     def _last_sequence(self, conversation_id: str, cached: int) -> int:
         """The greatest sequence stored; the cache may be behind (a write cut in half, a race)."""
-        if self.trust_cache:
+        if self.optimistic:
             return cached
         above = Message.objects.filter(conversation_id=conversation_id, sequence__gt=cached)
         greatest: int | None = above.aggregate(Max("sequence"))["sequence__max"]

@@ -5,6 +5,7 @@ const MAX_LENGTH = 32_768;
 const COUNT_FROM = 30_000;
 /** The server says that somebody stopped typing after 5 s without news. */
 const TYPING_AGAIN_MS = 3_000;
+const BUSY_MS = 3_000;
 
 /** Where a message is written. */
 export class Composer {
@@ -13,6 +14,7 @@ export class Composer {
   #count = byId("composer-count");
   #handlers;
   #typingSaidAt = 0;
+  #writtenAt = 0;
 
   /**
    * @param {object} handlers
@@ -34,14 +36,16 @@ export class Composer {
     });
     this.#input.addEventListener("input", () => {
       this.#fit();
+      this.#writtenAt = Date.now();
       handlers.onDraft(this.#input.value);
       this.#sayTyping();
     });
     this.#input.addEventListener("blur", () => this.stopTyping());
   }
 
-  get focused() {
-    return document.activeElement === this.#input;
+  /** Whether somebody is writing here at this moment: then a draft from another tab would disturb. */
+  get busy() {
+    return Date.now() - this.#writtenAt < BUSY_MS;
   }
 
   focus() {

@@ -24,7 +24,7 @@ export class ConversationList {
    */
   #row(conversations, item, isChosen) {
     const title = conversations.title(item.id);
-    const count = item.participants.length;
+    const others = conversations.others(item);
     const unread = item.unread > 0;
     return element(
       "li",
@@ -37,7 +37,7 @@ export class ConversationList {
           "span",
           {},
           element("span", { class: "conversation__title ellipsis" }, title),
-          element("span", { class: "conversation__people ellipsis" }, count === 1 ? "Only you" : `${count} people`),
+          title !== others && element("span", { class: "conversation__people ellipsis" }, others),
         ),
         unread &&
           element("span", { class: "badge" }, String(item.unread), element("span", { class: "visually-hidden" }, " unread")),

@@ -48,9 +48,13 @@ export class Conversations {
   title(id) {
     const item = this.get(id);
     if (!item) return "";
-    if (item.title) return item.title;
-    const others = item.participants.map(({ user }) => user.username).filter((name) => name !== this.#me.username);
-    return others.length > 0 ? others.join(", ") : "Just you";
+    return item.title || this.others(item);
+  }
+
+  /** @param {ConversationItem} item @returns {string} who else takes part */
+  others({ participants }) {
+    const names = participants.map(({ user }) => user.username).filter((name) => name !== this.#me.username);
+    return names.join(", ") || "Only you";
   }
 
   /** Fetches the list: at the start, and whenever frames may have been missed. */

@@ -128,6 +128,6 @@ client.on("conversation_removed", ({ conversation_id }) => {
   route();
 });
 client.on("state", () => {
-  if (open.thread && !(composer.focused && document.visibilityState === "visible")) composer.setDraft(drafts.get(open.thread.id));
+  if (open.thread && !composer.busy) composer.setDraft(drafts.get(open.thread.id));
 });
 client.connect();

@@ -104,7 +104,7 @@ export function presenceWords(others, participants) {
   return others.map(({ username, state }) => `${username} is ${state === "away" ? "away" : "here"}`).join(", ");
 }
 
-const TIME = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const TIME = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 const DAY = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 
 /** @param {string} moment RFC 3339 */

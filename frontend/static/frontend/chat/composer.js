@@ -59,6 +59,13 @@ export class Composer {
     this.#fit();
   }
 
+  /** Puts a failed message back to be changed, before what is being written. @param {string} content */
+  edit(content) {
+    this.setDraft([content, this.#input.value].filter(Boolean).join("\n"));
+    this.#handlers.onDraft(this.#input.value);
+    this.focus();
+  }
+
   stopTyping() {
     if (this.#typingSaidAt > 0) this.#handlers.onTyping(false);
     this.#typingSaidAt = 0;

@@ -5,6 +5,11 @@ export class ConversationList {
   #list = byId("conversation-list");
   #empty = byId("conversations-empty");
 
+  /** @param {string} id */
+  focus(id) {
+    this.#list.querySelector(`a[href="#${CSS.escape(id)}"]`)?.focus();
+  }
+
   /**
    * @param {import("./conversations.js").Conversations} conversations
    * @param {string | null} chosen

@@ -1,6 +1,8 @@
 import { avatar, byId, element, setNotice } from "./dom.js";
 import { connectionWords, errorWords } from "./words.js";
 
+const COUNTDOWN_MS = 1_000;
+
 /** The panel beside the conversation: who takes part, and what this connection is. */
 export class Details {
   #panel = byId("details");
@@ -24,6 +26,7 @@ export class Details {
     this.#panel.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
       if (event.key === "Escape") this.close();
     });
+    setInterval(() => client.connection.status === "reconnecting" && this.#renderFacts(), COUNTDOWN_MS);
     for (const event of ["connection", "welcome", "client_connections"]) client.on(event, () => this.#renderFacts());
     client.on("latency", (milliseconds) => {
       this.#latency = milliseconds;

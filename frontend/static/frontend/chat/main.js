@@ -21,7 +21,14 @@ const conversations = new Conversations(api, client, me, () => renderConversatio
 const conversationList = new ConversationList();
 const drafts = new Drafts(client);
 const details = new Details(client, { onOpen: () => void open.loadPeople(), onRemove: removePerson });
-const open = new OpenThread({ client, api, conversations, me, onPeople: (thread) => details.renderPeople(thread) });
+const open = new OpenThread({
+  client,
+  api,
+  conversations,
+  me,
+  onPeople: (thread) => details.renderPeople(thread),
+  onEdit: (content) => composer.edit(content),
+});
 const composer = new Composer({
   onSend: (content) => open.send(content),
   onTyping: (isTyping) => open.thread && client.typing(open.thread.id, isTyping),
@@ -31,13 +38,15 @@ const inviteDialog = new FormDialog("invite-dialog", invite);
 const newDialog = new FormDialog("new-dialog", startConversation);
 
 const retry = { words: "Try now", act: () => client.connect() };
+const connect = { words: "Connect again", act: () => client.connect() };
 const signIn = { words: "Sign in", act: () => location.assign(loginUrl) };
 const reload = { words: "Reload the page", act: () => location.reload() };
 const asNewClient = () => {
   client.forgetIdentity();
   client.connect();
+void loadConversations();
 };
-new Status(client, { retry, sign_in: signIn, reload, new_client: { words: "Go on as a new client", act: asNewClient } });
+new Status(client, { retry, connect, sign_in: signIn, reload, new_client: { words: "Go on as a new client", act: asNewClient } });
 
 const isNarrow = matchMedia("(max-width: 720px)");
 
@@ -49,12 +58,15 @@ function renderConversations() {
 /** Opens what the address names, or, where there is room for both, what was open last. */
 function route() {
   const named = location.hash.slice(1);
-  const fallback = isNarrow.matches ? null : drafts.lastConversation ?? conversations.items[0]?.id;
+  const isKnown = client.user !== null; // Only welcome tells what was open last.
+  const fallback = isNarrow.matches || !isKnown ? null : (drafts.lastConversation ?? conversations.items[0]?.id);
+  const left = open.thread?.id;
   const id = [named, fallback].find((candidate) => candidate && conversations.get(candidate)) ?? null;
   if (id) show(id);
   else hide();
   document.body.dataset.view = named && id ? "thread" : "list";
   renderConversations();
+  if (left && !id) conversationList.focus(left);
 }
 
 /** @param {string} id */
@@ -67,7 +79,9 @@ function show(id) {
   if (!isOther) return;
   drafts.opened(id);
   composer.setDraft(drafts.get(id));
-  if (!isNarrow.matches && !document.querySelector("dialog[open]")) composer.focus();
+  // On a phone the keyboard would cover what there is to read.
+  if (isNarrow.matches) byId("thread-title").focus();
+  else if (!document.querySelector("dialog[open]")) composer.focus();
 }
 
 function hide() {
@@ -112,6 +126,10 @@ async function loadConversations() {
 }
 
 dressAvatar(byId("own-avatar"), me.username);
+byId("skip-link").addEventListener("click", (/** @type {Event} */ event) => {
+  event.preventDefault(); // The address names the conversation.
+  composer.focus();
+});
 byId("new-conversation").addEventListener("click", () => newDialog.open());
 byId("invite").addEventListener("click", () => inviteDialog.open());
 byId("sign-out").addEventListener("submit", () => {

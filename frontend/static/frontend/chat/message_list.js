@@ -21,6 +21,7 @@ export class MessageList {
   /**
    * @param {object} handlers
    * @param {(clientMessageId: string) => void} handlers.onRetry
+   * @param {(clientMessageId: string, content: string) => void} handlers.onEdit
    * @param {(clientMessageId: string) => void} handlers.onDiscard
    * @param {() => void} handlers.onEnd the newest message is in view
    * @param {() => void} handlers.onTop the oldest one is
@@ -152,6 +153,7 @@ export class MessageList {
         { class: "message__failure" },
         element("span", { role: "alert" }, errorWords(item.entry?.error ?? {})),
         button("Retry", () => this.#handlers.onRetry(item.key)),
+        button("Edit", () => this.#handlers.onEdit(item.key, item.content)),
         button("Discard", () => this.#handlers.onDiscard(item.key)),
       ),
     );

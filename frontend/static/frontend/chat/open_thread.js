@@ -14,10 +14,12 @@ export class OpenThread {
   #conversations;
   #me;
   #onPeople;
+  #onEdit;
   #list;
   /** @type {Thread | null} */
   thread = null;
   #loading = false;
+  #renderingSoon = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #reading;
 
@@ -28,15 +30,21 @@ export class OpenThread {
    * @param {import("./conversations.js").Conversations} parts.conversations
    * @param {{id: string, username: string}} parts.me
    * @param {(thread: Thread) => void} parts.onPeople people or their presence have changed
+   * @param {(content: string) => void} parts.onEdit a failed message is to be written anew
    */
-  constructor({ client, api, conversations, me, onPeople }) {
+  constructor({ client, api, conversations, me, onPeople, onEdit }) {
     this.#client = client;
     this.#api = api;
     this.#conversations = conversations;
     this.#me = me;
     this.#onPeople = onPeople;
+    this.#onEdit = onEdit;
     this.#list = new MessageList({
       onRetry: (id) => client.retry(id).catch(shownInList),
+      onEdit: (id, content) => {
+        this.#discard(id);
+        this.#onEdit(content);
+      },
       onDiscard: (id) => this.#discard(id),
       onEnd: () => this.#readSoon(),
       onTop: () => void this.loadOlder(),
@@ -129,13 +137,14 @@ export class OpenThread {
     client.on("outbox", ({ entry, message }) => {
       if (!this.thread || entry.conversation_id !== this.thread.id) return;
       this.thread.setPending(entry, message);
-      this.#render();
+      this.#renderSoon();
       this.#readSoon();
     });
     client.on("connection", ({ status }) => {
       // Nobody says any more that they have stopped.
       if (status !== "online") this.thread?.typing.clear();
       this.#renderTyping();
+      this.#renderPeople();
     });
   }
 
@@ -174,7 +183,7 @@ export class OpenThread {
   /** @param {Thread} thread @param {import("./thread.js").Message} message */
   #arrived(thread, message) {
     thread.add([message]);
-    this.#render();
+    this.#renderSoon();
     this.#renderTyping();
     this.#readSoon();
     const author = message.sender?.username ?? "Assistant";
@@ -211,6 +220,16 @@ export class OpenThread {
     }, READ_DELAY_MS);
   }
 
+  /** Messages that come together, after a reconnect, are shown together. */
+  #renderSoon() {
+    if (this.#renderingSoon) return;
+    this.#renderingSoon = true;
+    queueMicrotask(() => {
+      this.#renderingSoon = false;
+      this.#render();
+    });
+  }
+
   #render({ olderAdded = false } = {}) {
     const { thread } = this;
     if (!thread) return;
@@ -224,7 +243,8 @@ export class OpenThread {
     const { thread } = this;
     if (!thread) return;
     const others = thread.others.map(({ user, state }) => ({ username: user.username, state }));
-    setText(byId("thread-people"), presenceWords(others, thread.participants.length));
+    const isOnline = this.#client.connection.status === "online";
+    setText(byId("thread-people"), isOnline ? presenceWords(others, thread.participants.length) : "Not connected");
     renderFaces(thread);
     this.#onPeople(thread);
   }

@@ -3,13 +3,13 @@
 /** @typedef {import("../ovara/connection.js").ConnectionState} ConnectionState */
 
 /**
- * What a person can do: `retry` now, `sign_in`, `reload` the page, or become a `new_client`.
- * @typedef {"retry" | "sign_in" | "reload" | "new_client"} Remedy
+ * What a person can do: `retry` now, `connect` again, `sign_in`, `reload` the page, or become a `new_client`.
+ * @typedef {"retry" | "connect" | "sign_in" | "reload" | "new_client"} Remedy
  */
 
 /** Why the connection ended for good, by the code's name. @type {Record<string, {title: string, text: string, remedies: Remedy[]}>} */
 const STAYS_AWAY = {
-  normal: { title: "Disconnected.", text: "You can connect again at any time.", remedies: ["retry"] },
+  normal: { title: "Disconnected.", text: "You can connect again at any time.", remedies: ["connect"] },
   no_token: { title: "You are signed out.", text: "Sign in again to go on. Unsent messages are kept.", remedies: ["sign_in"] },
   unauthenticated: { title: "Your sign-in has ended.", text: "Sign in again to go on. Unsent messages are kept.", remedies: ["sign_in"] },
   protocol: { title: "The page and the server do not understand each other.", text: "Reload the page to get its newest version.", remedies: ["reload"] },
@@ -18,14 +18,16 @@ const STAYS_AWAY = {
     text: "Reload the page to go on as that person. If that does not help, go on as a new client.",
     remedies: ["reload", "new_client"],
   },
-  too_many: { title: "Too many connections are open.", text: "Close some other tabs or devices, then connect again.", remedies: ["retry"] },
-  disconnected: { title: "An administrator ended this connection.", text: "Ask them why, or connect again.", remedies: ["retry"] },
-  frame_too_large: { title: "Something too large was sent.", text: "Connect again, and send it in smaller parts.", remedies: ["retry"] },
+  too_many: { title: "Too many connections are open.", text: "Close some other tabs or devices, then connect again.", remedies: ["connect"] },
+  disconnected: { title: "An administrator ended this connection.", text: "Ask them why, or connect again.", remedies: ["connect"] },
+  frame_too_large: { title: "Something too large was sent.", text: "Connect again, and send it in smaller parts.", remedies: ["connect"] },
 };
+/** What the server says when the administrator gave no reason. */
+const UNTOLD = "disconnected by an administrator";
 const STAYS_AWAY_UNKNOWN = {
   title: "The server ended the connection.",
   text: "Reload the page; if it happens again, tell whoever runs this server.",
-  remedies: /** @type {Remedy[]} */ (["reload", "retry"]),
+  remedies: /** @type {Remedy[]} */ (["reload", "connect"]),
 };
 
 /** Why the connection is away for a while, by the code's name. @type {Record<string, string>} */
@@ -60,7 +62,8 @@ export function connectionWords(state, now) {
     };
   }
   const words = STAYS_AWAY[name] ?? STAYS_AWAY_UNKNOWN;
-  const reason = name === "disconnected" && state.reason ? ` They said: “${state.reason}”.` : "";
+  const isTold = name === "disconnected" && state.reason && state.reason !== UNTOLD;
+  const reason = isTold ? ` They said: “${state.reason}”.` : "";
   const code = state.code ? ` (Code ${state.code}.)` : "";
   return { short: "Offline", title: words.title, text: `${words.text}${reason}${code}`, remedies: words.remedies };
 }
@@ -84,7 +87,7 @@ const ERRORS = {
 export function errorWords(error) {
   const details = Object.values(error.fields ?? {}).flat(2).map(String);
   if (details.length > 0) return details.join(" ");
-  if (error.code === "invalid") return error.message || "The server did not accept this. Change it, then try again.";
+  if (error.code === "invalid") return `The server did not accept this: ${error.message} Change it, then try again.`;
   return ERRORS[error.code] ?? error.message ?? "Something went wrong. Reload the page, then try again.";
 }
 

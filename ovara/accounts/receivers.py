@@ -39,32 +39,32 @@ def _revoke_family(sender: Any, request: HttpRequest, **_: Any) -> None:
         revoke(family, now() + 2 * access_token_lifetime())
 
 
-def _tell_revoked(sender: Any, instance: RevokedToken, **_: Any) -> None:
+def _tell_revoked(sender: Any, instance: RevokedToken, using: str, **_: Any) -> None:
     key = instance.jti
-    transaction.on_commit(lambda: token_revoked.send(RevokedToken, key=key))
+    transaction.on_commit(lambda: token_revoked.send(RevokedToken, key=key), using=using)
 
 
-def _notice_deactivation(sender: Any, instance: User, **_: Any) -> None:
+def _notice_deactivation(sender: Any, instance: User, using: str, **_: Any) -> None:
     """Remember on the instance whether this save switches the account off."""
     instance._is_deactivated = (  # type: ignore[attr-defined]
         not instance.is_active
         and not instance._state.adding
-        and User.objects.filter(pk=instance.pk, is_active=True).exists()
+        and User.objects.using(using).filter(pk=instance.pk, is_active=True).exists()
     )
 
 
 def _tell_deactivated(
-    sender: Any, instance: User, update_fields: frozenset[str] | None, **_: Any
+    sender: Any, instance: User, using: str, update_fields: frozenset[str] | None, **_: Any
 ) -> None:
     is_saved = update_fields is None or "is_active" in update_fields
     if is_saved and instance._is_deactivated:  # type: ignore[attr-defined]
-        _tell_user(instance)
+        _tell_user(instance, using)
 
 
-def _tell_deleted(sender: Any, instance: User, **_: Any) -> None:
-    _tell_user(instance)
+def _tell_deleted(sender: Any, instance: User, using: str, **_: Any) -> None:
+    _tell_user(instance, using)
 
 
-def _tell_user(user: User) -> None:
+def _tell_user(user: User, using: str) -> None:
     user_id = str(user.pk)
-    transaction.on_commit(lambda: user_deactivated.send(User, user_id=user_id))
+    transaction.on_commit(lambda: user_deactivated.send(User, user_id=user_id), using=using)

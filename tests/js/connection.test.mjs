@@ -208,6 +208,15 @@ test("the token is renewed on the live connection before it ends, whatever this 
   }
 });
 
+test("where the subprotocols are lost on the way, the token goes as a first frame", async () => {
+  const { client, server, statuses, connect } = setUp();
+  server.welcome = { authenticated: false, user: null, client_id: null, session: null, token_expires_at: null };
+  await connect();
+  assert.deepEqual(server.frames("authenticate").map(({ token }) => token), ["token-2"]);
+  assert.deepEqual(statuses(), ["connecting", "online"]);
+  assert.equal(client.sessionId, "session-1");
+});
+
 test("token_expiring renews the token at once", async () => {
   const { server, clock, connect } = setUp();
   await connect();

@@ -176,7 +176,12 @@ export class FakeServer {
 
   answers = {
     ping: () => ({ type: "pong", server_time: this.time() }),
-    authenticate: () => ({ user: ALICE, token_expires_at: this.time(this.tokenLifetimeMs) }),
+    authenticate: (socket) => ({
+      user: ALICE,
+      client_id: socket.url.searchParams.get("client_id"),
+      session: { id: "session-1", resumed: false, state: this.sessionState },
+      token_expires_at: this.time(this.tokenLifetimeMs),
+    }),
     join: (socket, { conversation_id, since, epoch }) => {
       const conversation = this.conversation(conversation_id);
       socket.joined = (socket.joined ?? new Set()).add(conversation_id);

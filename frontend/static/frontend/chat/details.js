@@ -91,8 +91,9 @@ export class Details {
    * @param {boolean} canRemove
    */
   #person(thread, { user, role }, canRemove) {
-    const state = thread.presence.get(user.id)?.state ?? "absent";
-    const where = { active: "here", away: "away" }[state] ?? "not here";
+    const isOnline = this.#client.connection.status === "online";
+    const state = isOnline ? (thread.presence.get(user.id)?.state ?? "absent") : "unknown";
+    const where = { active: "here", away: "away", absent: "not here" }[state] ?? "not known while not online";
     const isMe = user.id === thread.me.id;
     return element(
       "li",

@@ -141,8 +141,9 @@ export class OpenThread {
       this.#readSoon();
     });
     client.on("connection", ({ status }) => {
-      // Nobody says any more that they have stopped.
+      // Nobody says any more that they have stopped, or left; the next join tells who is there.
       if (status !== "online") this.thread?.typing.clear();
+      if (status !== "online") this.thread?.presence.clear();
       this.#renderTyping();
       this.#renderPeople();
     });

@@ -174,8 +174,21 @@ export class Connection {
     }
   }
 
+  /** Something on the way took the subprotocols out: the token goes as a frame. @param {any} welcome */
+  async #authenticateFirst(welcome) {
+    this.#requests.start(welcome.limits);
+    try {
+      const token = await this.#token.take();
+      const { user, client_id, session, token_expires_at } = await this.#requests.ask("authenticate", { token });
+      this.#welcomed({ ...welcome, user, client_id, session, token_expires_at, authenticated: true });
+    } catch {
+      // The server ends what does not authenticate in time, and its close code says how to go on.
+    }
+  }
+
   /** @param {any} welcome */
   #welcomed(welcome) {
+    if (!welcome.authenticated) return void this.#authenticateFirst(welcome);
     this.#connectTimer.stop();
     this.#stableTimer.start(STABLE_AFTER_MS);
     this.#backoff.configure(welcome.reconnect);

@@ -13,16 +13,18 @@ import logging
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 
 from ovara import background
 from ovara.errors import NotFound, Overloaded
 from ovara.group_commit import GroupCommit
 from ovara.ids import new_id
+from ovara.prepared import PreparedInsert, PreparedSelect, PreparedUpdate, as_uuid
 from ovara.times import now, wire
 from sessions_app.models import Conversation, Message, Participant
 from sessions_app.records import MessageRecord, UserRef
@@ -154,6 +156,7 @@ class _BatchWriter:
         self.optimistic = optimistic
         self.moment = now()
         self.conversation_ids = sorted({draft.conversation_id for draft in drafts})
+        self.conversation_keys = [uuid.UUID(text) for text in self.conversation_ids]
 
     def write(self) -> list[Appended | Exception]:
         cached = self._cached_sequences()
@@ -178,8 +181,8 @@ class _BatchWriter:
         return results
 
     def _cached_sequences(self) -> dict[str, int]:
-        rows = Conversation.objects.filter(pk__in=self.conversation_ids)
-        return {str(pk): last for pk, last in rows.values_list("pk", "last_sequence")}
+        rows = _LAST_SEQUENCES.rows(self.conversation_keys)
+        return {as_uuid(pk): last for pk, last in rows}
 
     def _last_sequence(self, conversation_id: str, cached: int) -> int:
         """The greatest sequence stored; the cache may be behind (a write cut in half, a race)."""
@@ -204,11 +207,11 @@ class _BatchWriter:
         }
 
     def _participants(self) -> set[tuple[str, str]]:
-        users = {draft.sender.id for draft in self.drafts if draft.sender is not None}
-        rows = Participant.objects.filter(
-            conversation_id__in=self.conversation_ids, user_id__in=users
-        )
-        return {(str(c), str(u)) for c, u in rows.values_list("conversation_id", "user_id")}
+        users = sorted({draft.sender.id for draft in self.drafts if draft.sender is not None})
+        if not users:
+            return set()
+        rows = _PARTS.rows(self.conversation_keys, [uuid.UUID(text) for text in users])
+        return {(as_uuid(conversation), as_uuid(user)) for conversation, user in rows}
 
     @staticmethod
     def _allowed(draft: Draft, parts: set[tuple[str, str]]) -> bool:
@@ -217,30 +220,69 @@ class _BatchWriter:
         return draft.sender is not None and (draft.conversation_id, draft.sender.id) in parts
 
     def _insert(self, records: Sequence[MessageRecord]) -> None:
-        Message.objects.bulk_create(
-            Message(
-                id=uuid.UUID(record.id),
-                conversation_id=uuid.UUID(record.conversation_id),
-                sequence=record.sequence,
-                role=record.role,
-                sender_id=uuid.UUID(record.sender.id) if record.sender else None,
-                content=record.content,
-                metadata=record.metadata,
-                client_message_id=record.client_message_id,
-                status=record.status,
-                created_at=self.moment,
-            )
-            for record in records
+        _INSERT.run(
+            [
+                (
+                    uuid.UUID(record.id),
+                    uuid.UUID(record.conversation_id),
+                    record.sequence,
+                    record.role,
+                    uuid.UUID(record.sender.id) if record.sender else None,
+                    record.content,
+                    record.metadata,
+                    record.client_message_id,
+                    record.status,
+                    self.moment,
+                )
+                for record in records
+            ]
         )
 
     def _move_caches(self, cached: dict[str, int], records: Sequence[MessageRecord]) -> None:
-        newest = {record.conversation_id: record for record in records}
-        for conversation_id, record in newest.items():
-            # The message rows are the truth; where another process moved the cache first, its
-            # own attempt or ours has lost a sequence already and is written again.
-            Conversation.objects.filter(
-                pk=conversation_id, last_sequence=cached[conversation_id]
-            ).update(last_sequence=record.sequence, updated_at=self.moment)
+        """The message rows are the truth; where another process moved the cache first, its
+        attempt or ours has lost a sequence already and is written again."""
+        newest = {record.conversation_id: record.sequence for record in records}
+        _MOVE_CACHE.run(
+            [
+                (uuid.UUID(conversation_id), cached[conversation_id], sequence, self.moment)
+                for conversation_id, sequence in newest.items()
+            ]
+        )
+
+
+def _move_cache(
+    conversation_id: uuid.UUID, cached: int, newest: int, moment: datetime
+) -> tuple[QuerySet[Conversation], dict[str, Any]]:
+    rows = Conversation.objects.filter(pk=conversation_id, last_sequence=cached)
+    return rows, {"last_sequence": newest, "updated_at": moment}
+
+
+_LAST_SEQUENCES = PreparedSelect(
+    lambda ids: (
+        Conversation.objects.filter(pk__in=ids).order_by().values_list("pk", "last_sequence")
+    )
+)
+_PARTS = PreparedSelect(
+    lambda conversations, users: (
+        Participant.objects.filter(conversation_id__in=conversations, user_id__in=users)
+        .order_by()
+        .values_list("conversation_id", "user_id")
+    )
+)
+_MOVE_CACHE = PreparedUpdate(_move_cache)
+_INSERT = PreparedInsert(
+    Message,
+    "id",
+    "conversation_id",
+    "sequence",
+    "role",
+    "sender_id",
+    "content",
+    "metadata",
+    "client_message_id",
+    "status",
+    "created_at",
+)
 
 
 def _record(draft: Draft, sequence: int, created_at: str) -> MessageRecord:

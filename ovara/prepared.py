@@ -32,13 +32,17 @@ def _database() -> BaseDatabaseWrapper:
 def _adapter(database: BaseDatabaseWrapper) -> Callable[[Any], Any]:
     """What turns a value into what the database's driver wants."""
     native_uuid = database.features.has_native_uuid_field
+    # A batch has the same moment in every row, and few conversations and senders.
+    moments: dict[datetime, Any] = {}
 
     def adapt(value: Any) -> Any:
         kind = type(value)
         if kind is uuid.UUID:
             return value if native_uuid else value.hex
         if kind is datetime:
-            return database.ops.adapt_datetimefield_value(value)
+            if value not in moments:
+                moments[value] = database.ops.adapt_datetimefield_value(value)
+            return moments[value]
         return value
 
     return adapt

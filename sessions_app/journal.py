@@ -9,6 +9,7 @@ A second constraint (conversation, sender, client_message_id) makes a repeat har
 
 from __future__ import annotations
 
+import functools
 import logging
 import uuid
 from collections.abc import Iterable, Sequence
@@ -220,14 +221,15 @@ class _BatchWriter:
         return draft.sender is not None and (draft.conversation_id, draft.sender.id) in parts
 
     def _insert(self, records: Sequence[MessageRecord]) -> None:
+        key_of = functools.cache(uuid.UUID)
         _INSERT.run(
             [
                 (
                     uuid.UUID(record.id),
-                    uuid.UUID(record.conversation_id),
+                    key_of(record.conversation_id),
                     record.sequence,
                     record.role,
-                    uuid.UUID(record.sender.id) if record.sender else None,
+                    key_of(record.sender.id) if record.sender else None,
                     record.content,
                     record.metadata,
                     record.client_message_id,

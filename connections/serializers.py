@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from ovara.accounts.serializers import UserRefSerializer
-from ovara.fields import FiniteFloatField, TimeField
+from ovara.fields import TimeField
 
 # A year: beyond it, nobody means what they write.
 MAX_INACTIVE_MINUTES = 525_600
@@ -46,7 +46,7 @@ class StatsSerializer(serializers.Serializer[Any]):
         "default": DEFAULT_INACTIVE_MINUTES,
     }
 )
-class MinutesField(FiniteFloatField):
+class MinutesField(serializers.FloatField):
     """Minutes above 0: at 0 everybody would be inactive."""
 
     def to_internal_value(self, data: Any) -> float:

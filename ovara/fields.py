@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import datetime
 from typing import Any
 
@@ -33,17 +32,6 @@ class SequenceField(serializers.IntegerField):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"min_value": 0, "max_value": MAX_INTEGER} | kwargs)
-
-
-class FiniteFloatField(serializers.FloatField):
-    """A number, but neither NaN nor infinity, which pass every comparison of DRF's."""
-
-    def to_internal_value(self, data: Any) -> float:
-        """`data` as a number."""
-        value = super().to_internal_value(data)
-        if not math.isfinite(value):
-            self.fail("invalid")
-        return value
 
 
 class TimeField(serializers.DateTimeField):

@@ -132,7 +132,8 @@ class TestSchemaPage:
         page = client.get("/api/docs")
         assert page.status_code == 200
         policy = page["Content-Security-Policy"]
-        assert "script-src 'self';" in policy
+        assert "default-src 'none'; script-src 'self';" in policy
+        assert "frame-ancestors 'none'" in policy
         html = page.content.decode()
         assert not re.search(r"<script>", html), "an inline script would be blocked"
         addresses = re.findall(r'(?:src|href)="([^"]+)"', html)

@@ -45,6 +45,11 @@ class TestPosting:
         }
         assert Message.objects.get().content == " hello "
 
+    @pytest.mark.parametrize("content", [" ", "\n", "\u2028", "x " * 16_384])
+    def test_white_space_is_content_as_in_a_frame(self, bearer, talk, alice, content):
+        answer = bearer(alice).post(path(talk, "/messages"), {"content": content}, "json")
+        assert (answer.status_code, answer.json()["content"]) == (201, content)
+
     def test_the_same_id_again_gets_the_first_message(self, bearer, talk, alice, bob):
         first = bearer(alice).post(
             path(talk, "/messages"), {"content": "one", "client_message_id": "x"}, "json"

@@ -16,6 +16,7 @@ from connections.handlers import HANDLERS, identity_of, lane_of, send
 from connections.hub import ConnectionInfo
 from connections.lanes import Lanes, Work
 from connections.limits import TokenBucket
+from connections.malformed import request_id_of
 from connections.manager import websocket_manager
 from connections.models import USER_AGENT_MAX_LENGTH
 from connections.reception import check_handshake, refuse, welcome
@@ -168,7 +169,7 @@ class OvaraConsumer(AsyncConsumer):
 
 
 def _request_id(text: str | None) -> str | None:
-    return None if text is None else protocol.request_id_of(text)
+    return None if text is None else request_id_of(text)
 
 
 class NoSuchSocket(AsyncConsumer):

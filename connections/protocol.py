@@ -10,12 +10,17 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from ovara.errors import Invalid, OvaraError, TooLarge
+from connections.malformed import (
+    REQUEST_ID_MAX_LENGTH,
+    UNDECODABLE,
+    check_sizes,
+    explain,
+    raise_if_too_large,
+)
+from ovara.errors import Invalid, OvaraError
 from ovara.ids import UUID_PATTERN
 from ovara.times import now, wire
 from sessions_app.validation import (
-    CONTENT_MAX_LENGTH,
-    JSON_MAX_BYTES,
     MAX_INTEGER,
     check_client_message_id,
     check_content,
@@ -28,7 +33,7 @@ SUBPROTOCOL = "ovara.v1"
 HISTORY_MAX_LIMIT = 200
 
 Id = Annotated[str, Meta(pattern=UUID_PATTERN)]
-Token = Annotated[str, Meta(min_length=1, max_length=64)]
+Token = Annotated[str, Meta(min_length=1, max_length=REQUEST_ID_MAX_LENGTH)]
 Integer = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 
 
@@ -50,6 +55,9 @@ class ConversationRequest(Request, kw_only=True):
 class Authenticate(Request, tag="authenticate", kw_only=True):
     token: str
 
+    def check(self) -> None:
+        check_text(self.token, "token")
+
 
 class Ping(Request, tag="ping"):
     pass
@@ -58,6 +66,9 @@ class Ping(Request, tag="ping"):
 class Join(ConversationRequest, tag="join", kw_only=True):
     since: Integer | None = None
     epoch: Token | None = None
+
+    def check(self) -> None:
+        check_text(self.epoch or "", "epoch")
 
 
 class Leave(ConversationRequest, tag="leave"):
@@ -106,6 +117,7 @@ class State(Request, tag="state", kw_only=True):
     state: dict[str, Any]
 
     def check(self) -> None:
+        check_sizes(state=self.state)
         check_json_object(self.state, "state")
 
 
@@ -142,57 +154,13 @@ def decode(text: str) -> AnyRequest:
     """
     try:
         request: AnyRequest = _decoder.decode(text)
-    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError) as error:
-        _raise_if_too_large(text)
-        raise Invalid(_explain(error)) from None
+    except UNDECODABLE as error:
+        raise_if_too_large(text)
+        raise Invalid(explain(error, text)) from None
     request.check()
     if request.id is not None:
         check_text(request.id, "id")
     return request
-
-
-def _explain(error: Exception) -> str:
-    if isinstance(error, UnicodeEncodeError):
-        return "The frame has a lone surrogate."
-    if isinstance(error, RecursionError):
-        return "The frame is nested too deeply."
-    return str(error)
-
-
-def _raise_if_too_large(text: str) -> None:
-    """Size comes before shape: look at the sized fields of a frame that is otherwise wrong."""
-    try:
-        frame = msgspec.json.decode(text)
-    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
-        return
-    if isinstance(frame, dict):
-        kind = frame.get("type")
-        if kind == "message":
-            check_sizes(content=frame.get("content"), metadata=frame.get("metadata"))
-        elif kind == "state":
-            check_sizes(state=frame.get("state"))
-
-
-def check_sizes(**fields: Any) -> None:
-    """Raise TooLarge for a `content` of too many characters, or an object of too much JSON."""
-    for name, value in fields.items():
-        if isinstance(value, str) and name == "content" and len(value) > CONTENT_MAX_LENGTH:
-            raise TooLarge(f"content is longer than {CONTENT_MAX_LENGTH} characters.")
-        if isinstance(value, dict) and value and len(_encoder.encode(value)) > JSON_MAX_BYTES:
-            raise TooLarge(f"{name} is larger than {JSON_MAX_BYTES} bytes of JSON.")
-
-
-class _IdOnly(msgspec.Struct):
-    id: Any = None
-
-
-def request_id_of(text: str) -> str | None:
-    """The `id` of a frame that was refused, where it has a usable one."""
-    try:
-        value = msgspec.json.decode(text, type=_IdOnly).id
-    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
-        return None
-    return value if isinstance(value, str) and 1 <= len(value) <= 64 else None
 
 
 def encode(frame: Any) -> str:

@@ -56,7 +56,7 @@ def check_json_object(value: dict[str, Any], name: str) -> None:
 
 
 def _check_json(value: Any, name: str, *, depth: int) -> None:
-    if depth > JSON_MAX_DEPTH:
+    if depth > JSON_MAX_DEPTH and isinstance(value, dict | list):
         raise _invalid(name, f"{name} is nested deeper than {JSON_MAX_DEPTH} levels.")
     if isinstance(value, str):
         check_text(value, name)

@@ -50,6 +50,21 @@ STAY_AWAY_BELOW_4000 = frozenset({1000, 1009})
 FIRST_STAY_AWAY = 4500
 
 
+# What a close frame has room for; RFC 6455, 5.5.
+CLOSE_REASON_MAX_BYTES = 123
+
+
+def check_close_code(code: int) -> None:
+    """Raise ValueError for a code that a server may not close with (RFC 6455, 7.4)."""
+    if code != CloseCode.NORMAL and not 3000 <= code <= 4999:
+        raise ValueError(f"{code} is no close code for a server: use 1000, or one of 3000 to 4999.")
+
+
+def short_reason(reason: str) -> str:
+    """As much of `reason` as a close frame has room for."""
+    return reason.encode()[:CLOSE_REASON_MAX_BYTES].decode(errors="ignore")
+
+
 def should_reconnect(code: int) -> bool:
     """Whether a client that saw `code` comes back (after a new token, for 4401)."""
     if code < 4000:

@@ -16,6 +16,9 @@ from ovara.times import now
 if TYPE_CHECKING:
     from connections.node import Node
 
+# A year: beyond it, nobody means what they write.
+MAX_INACTIVE_MINUTES = 525_600
+
 _NUDGE = {"action": "close_requested"}
 
 
@@ -37,6 +40,15 @@ async def request_close(node: Node, request: RequestClose) -> int:
     if node.running and node.id in holders.values():
         await node.close_requested()
     return len(holders)
+
+
+def check_minutes(minutes: float) -> None:
+    """Raise ValueError unless `minutes` is a time after which somebody may be called inactive."""
+    if not 0 < minutes <= MAX_INACTIVE_MINUTES:
+        raise ValueError(
+            f"max_inactive_minutes is {minutes:g}: it must be over 0 and at most "
+            f"{MAX_INACTIVE_MINUTES}."
+        )
 
 
 async def close_inactive(node: Node, minutes: float, *, dry_run: bool = False) -> int:

@@ -36,17 +36,14 @@ class ConversationFeed:
             self._changed.add(conversation_id)
             return
         self._resting.add(conversation_id)
-        background.start(self._tell_then_rest(conversation_id), name="conversation feed")
+        asyncio.get_running_loop().call_later(PERIOD_SECONDS, self._rested, conversation_id)
+        background.start(self._tell_all(conversation_id), name="conversation feed", delivers=True)
 
-    async def _tell_then_rest(self, conversation_id: str) -> None:
-        try:
-            await self._tell_all(conversation_id)
-            await asyncio.sleep(PERIOD_SECONDS)
-        finally:
-            self._resting.discard(conversation_id)
-            if conversation_id in self._changed:
-                self._changed.discard(conversation_id)
-                self.changed(conversation_id)
+    def _rested(self, conversation_id: str) -> None:
+        self._resting.discard(conversation_id)
+        if conversation_id in self._changed:
+            self._changed.discard(conversation_id)
+            self.changed(conversation_id)
 
     async def _tell_all(self, conversation_id: str) -> None:
         summary = await in_thread(_summary, conversation_id)

@@ -114,6 +114,11 @@ class Hub:
             last += self.leave(connection, conversation_id)
         return connection, last
 
+    def clear(self) -> None:
+        """Forget every connection."""
+        for connection_id in list(self.connections):
+            self.remove(connection_id)
+
     def begin_join(self, connection: ConnectionInfo, conversation_id: str) -> None:
         """From now on publications wait for `finish_join`, and none comes live."""
         _take(self.conversation_connections, conversation_id, connection.connection_id)

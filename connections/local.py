@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from connections import deadlines, metrics
-from connections.close_codes import CloseCode, should_reconnect
+from connections.close_codes import CloseCode, short_reason, should_reconnect
 from connections.errors import Disconnect
 from connections.hub import ConnectionInfo
 from connections.joining import join_conversation, leave_conversation
@@ -28,7 +28,7 @@ from connections.registry.opening import Admitted, Authenticate, Confirm, Identi
 from ovara import background
 from ovara.accounts.tokens import VerifiedToken
 from ovara.conf import ovara_settings
-from ovara.errors import Overloaded
+from ovara.errors import NotFound, Overloaded
 from ovara.ids import new_id
 from ovara.logs import fields
 from ovara.times import wire
@@ -172,7 +172,7 @@ class LocalConnections:
         `discard`: what still waits for it is not sent any more.
         """
         farewell = disconnect_frame(code, reason, should_reconnect(code), retry_after)
-        connection.outbox.close(farewell, int(code), reason, discard=discard)
+        connection.outbox.close(farewell, int(code), short_reason(reason), discard=discard)
         self.forget(connection.connection_id, code, reason)
 
     def forget(self, connection_id: str, code: int, reason: str) -> bool:
@@ -236,7 +236,10 @@ class LocalConnections:
         if not connection.authenticated:
             return False
         if command["action"] == "join":
-            await join_conversation(self._node, connection, command["conversation_id"])
+            try:
+                await join_conversation(self._node, connection, command["conversation_id"])
+            except NotFound:
+                return False
         else:
             await leave_conversation(self._node, connection, command["conversation_id"])
         return True

@@ -69,15 +69,23 @@ class Node:
 
     # Starting and stopping.
 
+    @property
+    def has_started(self) -> bool:
+        """Whether it runs, or is about to, in a loop that is still open."""
+        return self._started is not None and not self._started.get_loop().is_closed()
+
     async def ensure_started(self) -> None:
         """Start once, in the loop that asks first; everybody else waits for that.
 
         Raises:
             what the start raised, for every caller, until one succeeds.
         """
-        if self.running:
+        if self.draining or (self.running and self.has_started):
             return
-        if self._started is None:
+        if self._started is None or not self.has_started:
+            # What a loop held that was closed without `stop` has gone with it.
+            self.running = False
+            self.hub.clear()
             self._started = asyncio.ensure_future(self._start())
         try:
             await asyncio.shield(self._started)
@@ -99,13 +107,15 @@ class Node:
             fields("node_started", node=self.id, host=row.hostname, pid=row.pid, reaped=reaped)
         )
 
+    def send_away(self) -> None:
+        """Take nobody in any more, and send everybody to come back elsewhere; never waits."""
+        if not self.draining:
+            self.draining = True
+            self.local.close_all(CloseCode.DRAINING, CloseCode.DRAINING.reason)
+
     async def drain(self) -> None:
-        """Take nobody in any more, send everybody to come back elsewhere, then stop."""
-        if self.draining:
-            return
-        self.draining = True
-        # No await before this: the server may end the applications in the next turn of the loop.
-        self.local.close_all(CloseCode.DRAINING, CloseCode.DRAINING.reason)
+        """Send everybody away, then stop."""
+        self.send_away()
         await self.stop()
 
     async def stop(self) -> None:
@@ -118,6 +128,7 @@ class Node:
         await self.bus.stop()
         await in_thread(node_retire, UUID(self.id))
         background.release(asyncio.get_running_loop())
+        self._started = None
         log.info(fields("node_stopped", node=self.id))
 
     # Delivering.
@@ -132,8 +143,8 @@ class Node:
         if self.running:
             self.bus.publish(group, item)
         elif is_shared():
-            background.start(send_once(group, item), name="send once")
-        else:
+            background.start(send_once(group, item), name="send once", delivers=True)
+        elif not self.id:
             log.warning(NOT_DELIVERED)
 
     def announce(self, changes: Iterable[PresenceChange]) -> None:
@@ -162,7 +173,20 @@ class Node:
         elif command["action"] == "close_requested":
             background.start(self.close_requested(), name="close requested")
         else:
-            background.start(self.local.obey(command), name=f"command {command['action']}")
+            background.start(self._obey(command), name=f"command {command['action']}")
+
+    async def _obey(self, command: dict[str, Any]) -> None:
+        try:
+            await self.local.obey(command)
+        except OvaraError as error:
+            log.warning(
+                fields(
+                    "command_refused",
+                    action=command["action"],
+                    connection=command["connection_id"],
+                    reason=error,
+                )
+            )
 
     # Periodic work.
 

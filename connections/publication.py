@@ -43,6 +43,21 @@ def group_name(kind: str, target: str) -> str:
 DROPPABLE = frozenset({"typing", "presence", "user_joined", "user_left"})
 
 
+# The types that this protocol knows; server code's own are counted together, as "other".
+SERVER_TYPES = DROPPABLE | {
+    "client_connections",
+    "conversation_added",
+    "conversation_removed",
+    "conversation_updated",
+    "message",
+    "notification",
+    "read",
+    "resync",
+    "state",
+    "token_expiring",
+}
+
+
 def publication(
     kind: AudienceKind,
     target: str,
@@ -52,12 +67,18 @@ def publication(
     exclude_user: str | None = None,
     sequence: int = 0,
 ) -> Publication:
-    """A publication of `frame`, an object with a `type`."""
-    frame_type = str(frame["type"])
+    """A publication of `frame`.
+
+    Raises:
+        ValueError: `frame` has no `type`.
+    """
+    frame_type = frame.get("type")
+    if not isinstance(frame_type, str) or not frame_type:
+        raise ValueError("A frame is an object with a `type`, a text of your own choosing.")
     return Publication(
         kind=kind,
         target=target,
-        frame_type=frame_type,
+        frame_type=frame_type if frame_type in SERVER_TYPES else "other",
         text=encode(frame),
         exclude=exclude or "",
         exclude_user=exclude_user or "",

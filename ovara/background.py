@@ -2,7 +2,8 @@
 
 In a server that is the server's own loop (`adopt`). In a shell, a command or a task queue's worker
 it is a loop in a background thread, started by the first use: so synchronous code can wait for our
-coroutines from any thread, without making and closing a loop a call.
+coroutines from any thread, without making and closing a loop a call. Such a process may end as soon
+as its caller has an answer, so the answer waits until everything that is to reach others is out.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -19,14 +21,22 @@ log = logging.getLogger(__name__)
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
+# Whether that loop is one of our own, in a background thread.
+_is_own = False
 _tasks: set[asyncio.Task[Any]] = set()
+# What the caller from outside the loop has set under way, and waits for.
+_deliveries: ContextVar[list[asyncio.Task[Any]] | None] = ContextVar("deliveries", default=None)
+
+# How long an answer waits for what is to reach others: longer, and the layer is as good as away.
+DELIVERY_SECONDS = 5.0
 
 
 def adopt(loop: asyncio.AbstractEventLoop) -> None:
     """Make `loop` this process's loop: the server's own."""
-    global _loop
+    global _loop, _is_own
     with _lock:
-        _loop = loop
+        if _loop is not loop:
+            _loop, _is_own = loop, False
 
 
 def release(loop: asyncio.AbstractEventLoop) -> None:
@@ -39,10 +49,10 @@ def release(loop: asyncio.AbstractEventLoop) -> None:
 
 def main_loop() -> asyncio.AbstractEventLoop:
     """This process's loop, started if there is none."""
-    global _loop
+    global _loop, _is_own
     with _lock:
         if _loop is None or _loop.is_closed():
-            _loop = asyncio.new_event_loop()
+            _loop, _is_own = asyncio.new_event_loop(), True
             threading.Thread(target=_loop.run_forever, name="ovara-loop", daemon=True).start()
         return _loop
 
@@ -57,7 +67,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     if _running_loop() is loop:
         coroutine.close()
         raise RuntimeError("This runs in the event loop already: await the coroutine instead.")
-    return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+    return asyncio.run_coroutine_threadsafe(_complete(coroutine), loop).result()
 
 
 async def on_main_loop(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -65,7 +75,22 @@ async def on_main_loop(coroutine: Coroutine[Any, Any, T]) -> T:
     loop = main_loop()
     if _running_loop() is loop:
         return await coroutine
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_complete(coroutine), loop))
+
+
+async def _complete(coroutine: Coroutine[Any, Any, T]) -> T:
+    """`coroutine`, and in a loop of our own also the deliveries that it has set under way."""
+    if not _is_own:
+        return await coroutine
+    under_way: list[asyncio.Task[Any]] = []
+    _deliveries.set(under_way)
+    try:
+        return await coroutine
+    finally:
+        while under_way:
+            _, late = await asyncio.wait([under_way.pop()], timeout=DELIVERY_SECONDS)
+            for task in late:
+                log.warning("%s takes longer than %g s", task.get_name(), DELIVERY_SECONDS)
 
 
 def in_main_loop() -> bool:
@@ -78,15 +103,29 @@ def call(function: Callable[..., object], *args: object) -> None:
     loop = main_loop()
     if _running_loop() is loop:
         function(*args)
+    elif _is_own:
+        run(_call(function, *args))
     else:
         loop.call_soon_threadsafe(function, *args)
 
 
-def start(coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
-    """Start a task of the running loop, keep a reference, and log the error that would end it."""
+async def _call(function: Callable[..., object], *args: object) -> None:
+    function(*args)
+
+
+def start(
+    coroutine: Coroutine[Any, Any, Any], *, name: str, delivers: bool = False
+) -> asyncio.Task[Any]:
+    """Start a task of the running loop, keep a reference, and log the error that would end it.
+
+    `delivers`: it brings something to others, so a process that may end waits for it.
+    """
     task = asyncio.get_running_loop().create_task(coroutine, name=name)
     _tasks.add(task)
     task.add_done_callback(_finished)
+    under_way = _deliveries.get()
+    if delivers and under_way is not None:
+        under_way.append(task)
     return task
 
 

@@ -18,12 +18,13 @@ from connections import metrics, protocol, selectors
 from connections.hub import ConnectionInfo
 from connections.joining import JoinAnswer, join_conversation, leave_conversation
 from connections.local import set_token
+from connections.publication import publication
 from connections.registry import registry
-from connections.registry.opening import Identity, Renew
+from connections.registry.opening import Admitted, Identity, Renew
 from connections.registry.presence import SetAway
 from ovara.accounts.tokens import VerifiedToken, verify_access_token
 from ovara.database import in_thread
-from ovara.errors import Forbidden, NotFound, NotJoined
+from ovara.errors import Forbidden, NotFound, NotJoined, OvaraError
 from ovara.times import wire
 from sessions_app import journal
 from sessions_app.records import UserRef
@@ -41,7 +42,7 @@ Handler = Callable[["Node", ConnectionInfo, Any], Coroutine[Any, Any, None] | No
 def send(connection: ConnectionInfo, frame_type: str, text: str) -> None:
     """Put an answer into a connection's outbox."""
     metrics.FRAMES_SENT.labels(frame_type).inc()
-    connection.outbox.put(text, len(text))
+    connection.outbox.put(text)
 
 
 def ack(connection: ConnectionInfo, request: protocol.Request, **fields: Any) -> None:
@@ -57,11 +58,11 @@ async def authenticate(
     node: Node, connection: ConnectionInfo, frame: protocol.Authenticate
 ) -> None:
     token = verify_access_token(frame.token)
+    admitted: Admitted | None = None
     if connection.user is None:
         identity = identity_of(token, connection.wanted_client_id, connection.wanted_session_id)
-        session = (await node.local.authenticate(connection, identity, token)).session
-    else:
-        session = await _renew(connection, token)
+        admitted = await node.local.authenticate(connection, identity, token)
+    session = admitted.session if admitted else await _renew(connection, token)
     ack(
         connection,
         frame,
@@ -70,6 +71,9 @@ async def authenticate(
         client_id=connection.client_id,
         session=session,
     )
+    if admitted:
+        count = {"type": "client_connections", "count": admitted.client_connections}
+        node.hub.deliver(publication("connection", connection.connection_id, count))
 
 
 async def _renew(connection: ConnectionInfo, token: VerifiedToken) -> OpenedSession:
@@ -182,17 +186,25 @@ async def presence(node: Node, connection: ConnectionInfo, frame: protocol.Prese
 def away(
     node: Node, connection: ConnectionInfo, frame: protocol.Away
 ) -> Coroutine[Any, Any, None] | None:
+    if frame.is_away != connection.is_away:
+        # At once: a join that comes right behind says it too.
+        connection.is_away = frame.is_away
+        return _tell_away(node, connection, frame)
     if frame.id is not None:
         ack(connection, frame)
-    if frame.is_away == connection.is_away:
-        return None
-    connection.is_away = frame.is_away
-    return _tell_away(node, connection, frame.is_away)
+    return None
 
 
-async def _tell_away(node: Node, connection: ConnectionInfo, is_away: bool) -> None:
-    job = SetAway(connection.connection_id, _user(connection), is_away)
-    node.announce(await registry.commit(job))
+async def _tell_away(node: Node, connection: ConnectionInfo, frame: protocol.Away) -> None:
+    job = SetAway(connection.connection_id, _user(connection), frame.is_away)
+    try:
+        changes = await registry.commit(job)
+    except OvaraError:
+        connection.is_away = not frame.is_away
+        raise
+    node.announce(changes)
+    if frame.id is not None:
+        ack(connection, frame)
 
 
 async def state(node: Node, connection: ConnectionInfo, frame: protocol.State) -> None:

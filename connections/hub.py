@@ -21,7 +21,7 @@ class ConnectionInfo:
 
     `heard_at` and `active_at` are `time.monotonic()` seconds: the newest frame of any type, and of
     any type but `ping`. `joined` maps each joined conversation to its floor: messages up to that
-    sequence came with the `join`.
+    sequence came with the `join`. `joining` are those whose `join` is still to be answered.
     """
 
     connection_id: str
@@ -41,6 +41,7 @@ class ConnectionInfo:
     heard_at: float = field(default_factory=time.monotonic)
     active_at: float = field(default_factory=time.monotonic)
     joined: dict[str, int] = field(default_factory=dict)
+    joining: set[str] = field(default_factory=set)
     opened_at: float = field(default_factory=time.monotonic)
     # No deadline of this connection can be reached before; see deadlines.py.
     next_deadline_at: float = 0.0
@@ -108,9 +109,7 @@ class Hub:
             last.append(("client", connection.client_id))
         if connection.user and _take(self.user_connections, connection.user.id, connection_id):
             last.append(("user", connection.user.id))
-        for conversation_id in list(connection.joined):
-            last += self.leave(connection, conversation_id)
-        for conversation_id in [key for key, who in self._joining.items() if connection_id in who]:
+        for conversation_id in connection.joining.union(connection.joined):
             last += self.leave(connection, conversation_id)
         return connection, last
 
@@ -119,11 +118,19 @@ class Hub:
         for connection_id in list(self.connections):
             self.remove(connection_id)
 
-    def begin_join(self, connection: ConnectionInfo, conversation_id: str) -> None:
-        """From now on publications wait for `finish_join`, and none comes live."""
+    def begin_join(self, connection: ConnectionInfo, conversation_id: str) -> bool:
+        """From now on publications wait for `finish_join`, and none comes live.
+
+        Returns:
+            False where the connection has ended meanwhile: nothing is done.
+        """
+        if connection.connection_id not in self.connections:
+            return False
+        connection.joining.add(conversation_id)
         _take(self.conversation_connections, conversation_id, connection.connection_id)
         waiting = self._joining.setdefault(conversation_id, {})
         waiting.setdefault(connection.connection_id, [])
+        return True
 
     def finish_join(
         self, connection: ConnectionInfo, conversation_id: str, sequence: int
@@ -163,6 +170,7 @@ class Hub:
     def _stop_waiting(
         self, connection: ConnectionInfo, conversation_id: str
     ) -> list[Publication] | None:
+        connection.joining.discard(conversation_id)
         waiting = self._joining.get(conversation_id, {})
         waited = waiting.pop(connection.connection_id, None)
         if not waiting:
@@ -198,13 +206,13 @@ class Hub:
             for connection_id, waiting in self._joining.get(item.target, {}).items():
                 if not _excluded(item, self.connections[connection_id]):
                     waiting.append(item)
-        size, count = len(item.text), 0
+        count = 0
         for connection in self.members(item.kind, item.target):
             if _excluded(item, connection):
                 continue
             if item.sequence and item.sequence <= connection.joined.get(item.target, 0):
                 continue
-            connection.outbox.put(item.text, size, droppable=item.droppable)
+            connection.outbox.put(item.text, droppable=item.droppable)
             count += 1
         if count:
             metrics.FRAMES_SENT.labels(item.frame_type).inc(count)

@@ -24,7 +24,7 @@ from ovara.errors import Forbidden, NotFound
 from ovara.logs import fields
 from sessions_app.models import Conversation
 from sessions_app.records import MessageRecord
-from sessions_app.selectors import history
+from sessions_app.selectors import history, is_participant
 
 if TYPE_CHECKING:
     from connections.node import Node
@@ -63,14 +63,18 @@ async def join_conversation(
         Forbidden: this connection has joined as many as it may.
         Overloaded: the database does not take it.
     """
-    _check_count(connection, conversation_id)
-    if not node.hub.holds("conversation", conversation_id):
+    await _check_count(connection, conversation_id)
+    is_first = not node.hub.holds("conversation", conversation_id)
+    if not node.hub.begin_join(connection, conversation_id):
+        raise NotFound
+    if is_first:
         node.first_here([("conversation", conversation_id)])
-    node.hub.begin_join(connection, conversation_id)
     subscribed = False
     try:
         changes = await registry.commit(_subscribe(node, connection, conversation_id))
         subscribed = True
+        # Whatever becomes of this join: a later one of the same user finds them present already.
+        node.announce(changes)
         await node.bus.joined(group_name("conversation", conversation_id))
         found = await in_thread(look_up, conversation_id, since, epoch)
         waited = node.hub.finish_join(connection, conversation_id, found.sequence)
@@ -83,7 +87,6 @@ async def join_conversation(
     answer(found)
     _deliver(connection, waited)
     metrics.JOINS.inc()
-    node.announce(changes)
     log.info(
         fields(
             "joined",
@@ -96,10 +99,15 @@ async def join_conversation(
     )
 
 
-def _check_count(connection: ConnectionInfo, conversation_id: str) -> None:
+async def _check_count(connection: ConnectionInfo, conversation_id: str) -> None:
     most = ovara_settings().max_conversations_per_connection
-    if len(connection.joined) >= most and conversation_id not in connection.joined:
-        raise Forbidden(f"This connection has joined {most} conversations: leave one first.")
+    others = connection.joining.union(connection.joined) - {conversation_id}
+    if len(others) < most:
+        return
+    user_id = connection.user.id if connection.user else ""
+    if not await in_thread(is_participant, conversation_id=conversation_id, user_id=user_id):
+        raise NotFound
+    raise Forbidden(f"This connection has joined {most} conversations: leave one first.")
 
 
 def _subscribe(node: Node, connection: ConnectionInfo, conversation_id: str) -> Subscribe:
@@ -116,7 +124,7 @@ def _subscribe(node: Node, connection: ConnectionInfo, conversation_id: str) -> 
 
 def _deliver(connection: ConnectionInfo, items: list[Publication]) -> None:
     for item in items:
-        connection.outbox.put(item.text, len(item.text), droppable=item.droppable)
+        connection.outbox.put(item.text, droppable=item.droppable)
 
 
 def _clear_away(
@@ -170,9 +178,10 @@ async def leave_conversation(node: Node, connection: ConnectionInfo, conversatio
     """Leave; also what was not joined."""
     if conversation_id not in connection.joined:
         return
+    # First the database: where that takes nothing, nothing has changed.
+    await _unsubscribe(node, connection, conversation_id)
     node.typing.stop(connection, conversation_id)
     node.last_here(node.hub.leave(connection, conversation_id))
-    await _unsubscribe(node, connection, conversation_id)
 
 
 async def _unsubscribe(node: Node, connection: ConnectionInfo, conversation_id: str) -> None:

@@ -52,7 +52,7 @@ def _message_committed(message: MessageRecord, origin: str | None, **_: Any) -> 
 
 def _conversation_changed(conversation_id: str, **_: Any) -> None:
     if _can_deliver():
-        background.call(node.conversation_feed.changed, conversation_id)
+        background.tell(node.conversation_feed.changed, conversation_id)
 
 
 def _participant_added(conversation_id: str, user_id: str, **_: Any) -> None:
@@ -77,8 +77,8 @@ def _read_moved(
     }
     item = publication("conversation", conversation_id, frame, exclude=origin)
     if _can_deliver():
-        background.call(node.publish, item)
-        background.call(node.conversation_feed.changed, conversation_id)
+        background.tell(node.publish, item)
+        background.tell(node.conversation_feed.changed, conversation_id)
 
 
 def _session_state_changed(
@@ -86,7 +86,7 @@ def _session_state_changed(
 ) -> None:
     frame = {"type": "state", "state": state}
     if _can_deliver():
-        background.call(node.publish, publication("client", client_id, frame, exclude=origin))
+        background.tell(node.publish, publication("client", client_id, frame, exclude=origin))
 
 
 def _token_revoked(key: str, **_: Any) -> None:

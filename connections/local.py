@@ -24,6 +24,7 @@ from connections.protocol import disconnect_frame
 from connections.publication import publication
 from connections.registry import registry
 from connections.registry.closing import Close
+from connections.registry.nodes import LOST_CODE
 from connections.registry.opening import Admitted, Authenticate, Confirm, Identity, Open
 from ovara import background
 from ovara.accounts.tokens import VerifiedToken
@@ -60,9 +61,12 @@ class LocalConnections:
                 connection, CloseCode.OVERLOADED, "this client reads too slowly", discard=True
             )
 
+        def broken() -> None:
+            self.forget(connection.connection_id, LOST_CODE, "a send failed")
+
         connection = ConnectionInfo(
             str(new_id()),
-            Outbox(socket, ovara_settings().outbox_max_bytes, too_slow),
+            Outbox(socket, ovara_settings().outbox_max_bytes, too_slow, broken),
             ip_address=ip_address,
             user_agent=user_agent,
         )
@@ -148,6 +152,7 @@ class LocalConnections:
         connection.user = admitted.user
         connection.client_id = admitted.client_id
         connection.session_id = admitted.session.id
+        # Itself it learns of it by `welcome`, or after its `authenticate`.
         self._tell_count(
             admitted.client_id, admitted.client_connections, exclude=connection.connection_id
         )
@@ -207,7 +212,11 @@ class LocalConnections:
         if (error := left.exception()) is not None:
             _not_closed(job, error)
         elif job.client_id is not None and self._node.running:
-            background.call(self._tell_count, job.client_id, left.result())
+            background.call(self._tell_left, job.client_id, left.result())
+
+    def _tell_left(self, client_id: str, count: int) -> None:
+        # One turn later, behind the tasks that an earlier batch has woken: they tell older counts.
+        asyncio.get_running_loop().call_soon(self._tell_count, client_id, count)
 
     def close_all(self, code: CloseCode, reason: str) -> None:
         """Send everybody away, to come back spread over some seconds."""

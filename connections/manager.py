@@ -14,14 +14,14 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from connections import bus, selectors
+from connections import selectors
 from connections.close_codes import CloseCode, check_close_code, default_reason
 from connections.close_requests import check_minutes, close_inactive, request_close
-from connections.errors import ChannelLayerNotShared
 from connections.hub import ConnectionInfo
 from connections.node import Node
 from connections.outbox import Socket
-from connections.publication import AudienceKind, Publication, group_name, publication
+from connections.publication import AudienceKind, publication
+from connections.reach import publish, send_to_holder
 from connections.registry.opening import Identity
 from connections.registry.requests import RequestClose
 from connections.sync import SyncManager
@@ -172,11 +172,7 @@ class WebSocketManager:
         connection_id = command["connection_id"]
         if connection_id in self.node.hub.connections:
             return await self.node.local.obey(command)
-        holder = await in_thread(selectors.connection_node, connection_id)
-        if holder is None:
-            return False
-        await self._send_to_group(group_name("node", holder), command)
-        return True
+        return await send_to_holder(self.node, connection_id, command)
 
     # Sending.
 
@@ -204,31 +200,7 @@ class WebSocketManager:
         """Raises ValueError for a frame without a `type`, and ChannelLayerNotShared."""
         item = publication(kind, str(target), frame, exclude=str(exclude) if exclude else None)
         if is_id(item.target):
-            await on_main_loop(self._publish(item))
-
-    async def _publish(self, item: Publication) -> None:
-        if item.kind == "connection":
-            await self._publish_to_one(item)
-        elif self.node.running:
-            self.node.publish(item)
-        else:
-            await self._send_to_group(item.group, item)
-
-    async def _publish_to_one(self, item: Publication) -> None:
-        if item.target in self.node.hub.connections:
-            self.node.hub.deliver(item)
-            return
-        holder = await in_thread(selectors.connection_node, item.target)
-        if holder is not None:
-            await self._send_to_group(group_name("node", holder), item)
-
-    async def _send_to_group(self, group: str, item: Publication | dict[str, Any]) -> None:
-        if self.node.running:
-            self.node.bus.publish(group, item)
-        elif bus.is_shared():
-            await bus.send_once(group, item)
-        else:
-            raise ChannelLayerNotShared
+            await on_main_loop(publish(self.node, item))
 
     async def post_message(
         self,

@@ -24,11 +24,20 @@ FAREWELL_SECONDS = 5.0
 
 
 class Socket(Protocol):
-    """What the manager needs of a WebSocket."""
+    """What the manager needs of a WebSocket.
+
+    `send_text` begins in the task of whoever publishes, and goes on in another where it has to
+    wait: so it may await what it likes, but not rely on which task it is in (`asyncio.timeout`).
+    """
 
     def send_text(self, text: str, /) -> Coroutine[Any, Any, Any]: ...
 
     def close(self, code: int, reason: str, /) -> Coroutine[Any, Any, Any]: ...
+
+
+def byte_size(text: str) -> int:
+    """How many bytes `text` is on the wire."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 class Outbox:
@@ -38,11 +47,13 @@ class Outbox:
         socket: where it goes.
         max_bytes: how much may wait; more makes `put` call `on_overflow`.
         on_overflow: the peer reads too slowly; called once.
+        on_broken: a send failed, the peer is gone; called once, in a later turn of the loop.
     """
 
     __slots__ = (
         "_closing",
         "_max_bytes",
+        "_on_broken",
         "_on_overflow",
         "_queue",
         "_socket",
@@ -50,26 +61,35 @@ class Outbox:
         "waiting",
     )
 
-    def __init__(self, socket: Socket, max_bytes: int, on_overflow: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        socket: Socket,
+        max_bytes: int,
+        on_overflow: Callable[[], None],
+        on_broken: Callable[[], object],
+    ) -> None:
         self._socket = socket
         self._max_bytes = max_bytes
         self._on_overflow = on_overflow
+        self._on_broken = on_broken
         self._queue: deque[tuple[str, int]] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._closing = False
         self.waiting = 0  # bytes
 
-    def put(self, text: str, size: int, *, droppable: bool = False) -> None:
-        """Send `text` (`size` bytes); droppable frames are dropped once the outbox is half full."""
+    def put(self, text: str, *, droppable: bool = False) -> None:
+        """Send `text`; droppable frames are dropped once the outbox is half full."""
         if self._closing:
             return
         if self._writer is None:
-            self._step(self._socket.send_text(text), size)
+            self._step(self._socket.send_text(text), text)
             return
+        size = byte_size(text)
         if droppable and self.waiting > self._max_bytes // 2:
             metrics.DROPS.labels("slow_consumer").inc()
             return
         if self.waiting + size > self._max_bytes:
+            metrics.DROPS.labels("slow_consumer").inc()
             self._on_overflow()
             return
         if self._queue is None:
@@ -83,14 +103,15 @@ class Outbox:
             return
         self._closing = True
         if discard and self._queue:
+            metrics.DROPS.labels("slow_consumer").inc(len(self._queue))
             self._account(-sum(size for _, size in self._queue))
             self._queue.clear()
         if self._writer is None:
-            self._step(self._farewell(farewell, code, reason), 0)
+            self._step(self._farewell(farewell, code, reason), farewell)
         else:
             background.start(self._close_behind(farewell, code, reason), name="farewell")
 
-    def _step(self, coroutine: Coroutine[Any, Any, Any], size: int) -> None:
+    def _step(self, coroutine: Coroutine[Any, Any, Any], text: str) -> None:
         """Run `coroutine` as far as it goes without waiting; a task for the rest, if any."""
         try:
             waits_for = coroutine.send(None)
@@ -99,6 +120,7 @@ class Outbox:
         except Exception as error:
             self._broken(error)
             return
+        size = byte_size(text)
         self._account(size)
         self._writer = background.start(
             self._write(_Resume(coroutine, waits_for), size), name="outbox"
@@ -133,15 +155,19 @@ class Outbox:
                 writer.cancel()
             self._abandon()
             await self._socket.close(code, reason)
+        except Exception as error:
+            self._broken(error)
 
     def _account(self, size: int) -> None:
         self.waiting += size
         metrics.OUTBOX_BYTES.inc(size)
 
     def _broken(self, error: Exception) -> None:
-        """The socket is gone; its consumer hears of it by its own `receive`."""
+        """The socket is gone. Where its reader knows that already, the reader's word counts."""
         log.info("a send failed, the peer is gone: %r", error)
-        self._closing = True
+        if not self._closing:
+            self._closing = True
+            asyncio.get_running_loop().call_soon(self._on_broken)
         self._abandon()
 
     def _abandon(self) -> None:

@@ -103,10 +103,17 @@ def call(function: Callable[..., object], *args: object) -> None:
     loop = main_loop()
     if _running_loop() is loop:
         function(*args)
-    elif _is_own:
-        run(_call(function, *args))
     else:
         loop.call_soon_threadsafe(function, *args)
+
+
+def tell(function: Callable[..., object], *args: object) -> None:
+    """Like `call`, for what is to reach others: a loop of our own is waited for, as by `run`."""
+    loop = main_loop()
+    if _is_own and _running_loop() is not loop:
+        run(_call(function, *args))
+    else:
+        call(function, *args)
 
 
 async def _call(function: Callable[..., object], *args: object) -> None:

@@ -95,14 +95,14 @@ class OvaraConsumer(AsyncConsumer):
                 self.node.local.forget(connection.connection_id, code, reason)
                 return
             if connection.connection_id in self.node.hub.connections:
-                self._receive(event.get("text"))
+                self._receive(event.get("text"), event.get("bytes"))
 
-    def _receive(self, text: str | None) -> None:
+    def _receive(self, text: str | None, binary: bytes | None) -> None:
         """Deal with one frame; never waits."""
         connection = self.connection
         connection.heard_at = time.monotonic()
         try:
-            self._check_size(text)
+            self._check_size(text, binary)
             self._dispatch(text)
         except Disconnect as ending:
             self._end(ending)
@@ -111,11 +111,12 @@ class OvaraConsumer(AsyncConsumer):
         except Exception as error:
             self._internal(error, _request_id(text))
 
-    def _check_size(self, text: str | None) -> None:
+    def _check_size(self, text: str | None, binary: bytes | None) -> None:
         """A character is up to four bytes: only near the limit they have to be counted."""
-        if text is None or len(text) * 4 <= self._max_frame_bytes:
-            return
-        if len(text.encode("utf-8", "surrogatepass")) > self._max_frame_bytes:
+        size = len(binary or b"") if text is None else len(text) * 4
+        if size > self._max_frame_bytes and text is not None:
+            size = len(text.encode("utf-8", "surrogatepass"))
+        if size > self._max_frame_bytes:
             raise Disconnect(CloseCode.FRAME_TOO_LARGE)
 
     def _dispatch(self, text: str | None) -> None:

@@ -132,10 +132,11 @@ class LocalConnections:
             Disconnect: the identity is refused.
         """
         admitted: Admitted = await registry.commit(Authenticate(connection.connection_id, identity))
-        self._take_in(connection, admitted)
-        if token is not None:
-            set_token(connection, token)
-        self._now_authenticated(connection)
+        if connection.connection_id in self._node.hub.connections:
+            self._take_in(connection, admitted)
+            if token is not None:
+                set_token(connection, token)
+            self._now_authenticated(connection)
         return admitted
 
     async def confirm(self, connection: ConnectionInfo) -> None:

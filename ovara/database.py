@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from channels.db import DatabaseSyncToAsync
+from django.db import InterfaceError, OperationalError
+
+from ovara.errors import Overloaded
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -18,7 +24,15 @@ _readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="ovara-reader")
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call `function`, which uses the ORM, in a reader thread."""
+    """Call `function`, which uses the ORM, in a reader thread.
+
+    Raises:
+        Overloaded: the database is gone, full or locked; nothing was stored.
+    """
     call = DatabaseSyncToAsync(function, thread_sensitive=False, executor=_readers)
-    result: T = await call(*args, **kwargs)
+    try:
+        result: T = await call(*args, **kwargs)
+    except (OperationalError, InterfaceError) as error:
+        log.error("the database did not serve %s: %s", function.__name__, error)
+        raise Overloaded("The database can't be reached. Nothing was stored; try again.") from error
     return result

@@ -7,12 +7,14 @@ joins, and joins before it closes. Jobs of one connection that must keep another
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.db import transaction
 
 from connections.registry import activity, closing, opening, presence, requests
+from connections.registry.liveness import live_counts
 from ovara.group_commit import GroupCommit
 
 Handler = Callable[[Sequence[Any]], Sequence[Any]]
@@ -43,7 +45,22 @@ def write_batch(jobs: Sequence[Any]) -> list[Any]:
                 written = handler([jobs[place] for place in places])
                 for place, result in zip(places, written, strict=True):
                     results[place] = result
+        _count_again(jobs, results)
     return results
+
+
+def _count_again(jobs: Sequence[Any], results: list[Any]) -> None:
+    """A client's tabs that came were counted before those that went in the same batch."""
+    left = {job.client_id for job in jobs if type(job) is closing.Close}
+    came = [
+        place
+        for place, result in enumerate(results)
+        if isinstance(result, opening.Admitted) and result.client_id in left
+    ]
+    counts = live_counts("client_id", {results[place].client_id for place in came})
+    for place in came:
+        count = counts[results[place].client_id]
+        results[place] = dataclasses.replace(results[place], client_connections=count)
 
 
 registry: GroupCommit[Any, Any] = GroupCommit("registry", write_batch)

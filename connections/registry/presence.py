@@ -100,8 +100,8 @@ def write_subscribes(jobs: Sequence[Subscribe]) -> list[list[PresenceChange] | N
             known[job.connection_id, job.conversation_id] = row
             present.add(row)
         elif row.left_at is not None:
-            row.left_at = None
-            Subscription.objects.filter(pk=row.pk).update(left_at=None)
+            row.left_at, row.is_away = None, job.is_away
+            Subscription.objects.filter(pk=row.pk).update(left_at=None, is_away=job.is_away)
         results.append(_change(place[0], job.user, before, present.state(place)))
     Subscription.objects.bulk_create(fresh)
     return results
@@ -205,9 +205,8 @@ class _Presence:
 
 
 def presence_state(rows: Sequence[Subscription]) -> State:
-    """Away when every tab is: of the open ones, or, if all have gone, of those in their grace."""
-    counted = [row for row in rows if row.left_at is None] or rows
-    return "away" if all(row.is_away for row in counted) else "active"
+    """Away when every tab is. One in its grace counts as it was: it may be a reload."""
+    return "away" if all(row.is_away for row in rows) else "active"
 
 
 def _change(

@@ -41,11 +41,15 @@ class Closed(NamedTuple):
 
 
 class WireClient:
-    """One connection. Frames that no `expect` has taken yet wait in `frames`, oldest first."""
+    """One connection. Frames that no `expect` has taken yet wait in `frames`, oldest first.
+
+    `received` has every frame that came, in order, whoever took it.
+    """
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
         self.frames: list[Frame] = []
+        self.received: list[Frame] = []
         self.welcome: Frame = {}
         self._ids = itertools.count(1)
         self._news = asyncio.Condition()
@@ -231,6 +235,7 @@ class WireClient:
                 async for text in self.socket:
                     async with self._news:
                         self.frames.append(json.loads(text))
+                        self.received.append(self.frames[-1])
                         self._news.notify_all()
         finally:
             async with self._news:

@@ -10,6 +10,8 @@ import asyncio
 import logging
 import signal
 import sys
+import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -58,24 +60,27 @@ def _hook_shutdown() -> None:
     reactor = sys.modules.get("twisted.internet.reactor")
     if reactor is not None and getattr(reactor, "running", False):
         _hook_twisted(reactor)
-    else:
-        _chain_signal(signal.SIGTERM)
+    elif threading.current_thread() is threading.main_thread():
+        # In another thread there are no signals; the end of the lifespan drains there.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            _chain_signal(number)
 
 
 def _hook_twisted(reactor: Any) -> None:
     from twisted.internet.defer import Deferred
 
     def drain() -> Any:
-        # Daphne's own trigger, called just before, has cancelled the consumers: they have not run
-        # since, so what `drain` sends in its first step still reaches their clients.
-        task = asyncio.get_event_loop().create_task(websocket_manager.node.drain())
+        # Daphne's own trigger, called just before, has cancelled the consumers. They have not run
+        # since, so what is sent here and now still reaches their clients, and not a turn later.
+        websocket_manager.node.send_away()
+        task = background.start(websocket_manager.node.drain(), name="drain")
         return Deferred.fromFuture(task)
 
     reactor.addSystemEventTrigger("before", "shutdown", drain)
 
 
 def _chain_signal(number: signal.Signals) -> None:
-    """Drain at the first signal, then hand it on; a second one is handed on at once."""
+    """Drain at the first signal, then end the server; a second one goes straight to the server."""
     before = signal.getsignal(number)
     if not callable(before):
         return
@@ -86,12 +91,24 @@ def _chain_signal(number: signal.Signals) -> None:
         loop.call_soon_threadsafe(start_draining, received, frame)
 
     def start_draining(received: int, frame: FrameType | None) -> None:
-        background.start(drain_then_hand_on(received, frame), name="drain")
+        background.start(drain_then_end(received, frame), name="drain")
 
-    async def drain_then_hand_on(received: int, frame: FrameType | None) -> None:
+    async def drain_then_end(received: int, frame: FrameType | None) -> None:
         try:
             await websocket_manager.node.drain()
         finally:
-            before(received, frame)
+            _end_server(before, received, frame)
 
     signal.signal(number, handle)
+
+
+def _end_server(
+    handler: Callable[[int, FrameType | None], Any], received: int, frame: FrameType | None
+) -> None:
+    """As the server's own signal handler would, but that the exit code says that all went well."""
+    server: Any = getattr(handler, "__self__", None)
+    if hasattr(server, "should_exit"):
+        # uvicorn. Its handler would have it die of the same signal when everything is done.
+        server.should_exit = True
+    else:
+        handler(received, frame)

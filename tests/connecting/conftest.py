@@ -1,0 +1,40 @@
+"""What tests of connecting share: names for the fixtures' types, and how rows are read."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from connections.models import Connection
+from tests.support.client import WireClient
+from tests.support.database import Account
+from tests.support.server import ServerProcess
+
+KINDS = ("daphne", "uvicorn")
+
+Connect = Callable[..., Awaitable[WireClient]]
+MakeConversation = Callable[..., Awaitable[str]]
+ServerWith = Callable[..., ServerProcess]
+
+
+def row_of(server: ServerProcess, connection_id: str) -> Connection:
+    """A connection's row, as it is now."""
+    return server.database.run(lambda alias: Connection.objects.using(alias).get(pk=connection_id))
+
+
+def fields_of(line: str) -> dict[str, str]:
+    """The `key=value` pairs of one line of the log."""
+    import shlex
+
+    return dict(word.split("=", 1) for word in shlex.split(line) if "=" in word)
+
+
+async def refused(connect: Connect, server: ServerProcess, account: Account | None, **how: Any):
+    """Connect, and be refused: exactly one frame, `disconnect`, then its code."""
+    client = await connect(server, account, **how)
+    end = await client.closed()
+    assert client.welcome == {}, "it was let in"
+    assert [frame["type"] for frame in client.frames] == ["disconnect"]
+    assert end.disconnect is not None
+    assert end.disconnect["code"] == end.code
+    return end

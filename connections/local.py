@@ -104,17 +104,21 @@ class LocalConnections:
             self._opening -= 1
         if admitted is not None:
             self._take_in(connection, admitted)
+        if self._node.draining:
+            # It was not here yet when all the others were sent away.
+            self._close_row(connection, CloseCode.DRAINING, CloseCode.DRAINING.reason)
+            raise _drained()
         if token is not None:
             set_token(connection, token)
         self._node.first_here(self._node.hub.add(connection))
-        if token is not None:
-            self._node.first_here(self._node.hub.authenticate(connection))
         log.info(fields("connected", **_who(connection), address=connection.ip_address))
+        if token is not None:
+            self._now_authenticated(connection)
         return admitted
 
     def _check_room(self) -> None:
         if self._node.draining:
-            raise Disconnect(CloseCode.DRAINING, retry_after=_spread())
+            raise _drained()
         here = len(self._node.hub.connections) + self._opening
         if here >= ovara_settings().max_connections_per_node:
             raise Disconnect(CloseCode.OVERLOADED, "this node is full", retry_after=_spread())
@@ -300,6 +304,10 @@ def _who(connection: ConnectionInfo) -> dict[str, str | None]:
         "user": connection.user.id if connection.user else None,
         "session": connection.session_id,
     }
+
+
+def _drained() -> Disconnect:
+    return Disconnect(CloseCode.DRAINING, retry_after=_spread())
 
 
 def _spread() -> float:

@@ -4,7 +4,7 @@
 #   VENV    where the virtual environment is (default: .venv)
 #   ARGS    more arguments for pytest: make test ARGS="-k presence"
 .DEFAULT_GOAL := help
-.PHONY: help run test test-deps lint types imports migrations check format reset clean
+.PHONY: help run test torture test-deps lint types imports migrations check format reset clean
 export VENV ?= .venv
 PY = "$(VENV)/bin/python"
 # Checks never touch the developer's own database or secret key.
@@ -21,6 +21,10 @@ test: ## Run all tests (ARGS="…" goes to pytest)
 	@scripts/install requirements-dev.txt
 	@scripts/test-js
 	@$(PY) -m pytest $(ARGS)
+
+torture: ## Kill servers again and again and look for what was lost (SEED=… KILLS=… ARGS="--help")
+	@scripts/install requirements-dev.txt
+	@$(PY) -m scripts.torture $(ARGS)
 
 test-deps: ## Install the Debian packages that the tests use (once; as root or with sudo)
 	@scripts/test-deps

@@ -1,0 +1,83 @@
+"""`make torture`: kill servers again and again while clients talk, and look for what was lost.
+
+SEED and KILLS come from the environment or as options; `--help` lists all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import django
+
+from tests.support.environment import ROOT, server_environment
+from tests.torture.options import SERVER_SETTINGS, Options
+
+
+def main() -> int:
+    options = arguments()
+    with tempfile.TemporaryDirectory(prefix="ovara-torture-") as name:
+        folder = Path(name)
+        if not options.database_url:
+            options = replace(options, database_url=f"sqlite:///{folder}/db.sqlite3")
+        settings = SERVER_SETTINGS | {"DATABASE_URL": options.database_url}
+        if options.redis_url:
+            settings["REDIS_URL"] = options.redis_url
+        environment = server_environment(options.database_url, settings)
+        subprocess.run(
+            [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
+            cwd=ROOT,
+            env=environment,
+            check=True,
+        )
+        # This process looks into the same database, with the same settings.
+        os.environ |= environment
+        django.setup()
+        return torture(options, folder, settings)
+
+
+def torture(options: Options, folder: Path, settings: dict[str, str]) -> int:
+    """Run it; 1 if anything was lost. Needs Django to be set up."""
+    from tests.torture.run import Torture, servers_for
+
+    print(
+        f"SEED={options.seed} repeats this: {options.kills} kills of {options.nodes} "
+        f"{options.kind}, {options.clients} clients in {options.conversations} conversations",
+        flush=True,
+    )
+    servers = servers_for(options, folder, settings)
+    report = asyncio.run(Torture(options, servers, lambda words: print(words, flush=True)).run())
+    print(report)
+    if report.faults:
+        for server in servers:
+            print(
+                f"The end of {server.log_path.name}:", *server.logs().splitlines()[-30:], sep="\n"
+            )
+    return 1 if report.faults else 0
+
+
+def arguments() -> Options:
+    defaults = Options(seed=0)
+    parser = argparse.ArgumentParser(description=__doc__)
+    seed = os.environ.get("SEED") or random.randrange(1_000_000)
+    parser.add_argument("--seed", type=int, default=seed)
+    parser.add_argument("--kills", type=int, default=os.environ.get("KILLS") or defaults.kills)
+    parser.add_argument("--kind", choices=["daphne", "uvicorn"], default=defaults.kind)
+    parser.add_argument("--nodes", type=int, default=defaults.nodes)
+    parser.add_argument("--clients", type=int, default=defaults.clients)
+    parser.add_argument("--conversations", type=int, default=defaults.conversations)
+    parser.add_argument("--database-url", default=defaults.database_url, help="default: SQLite")
+    parser.add_argument("--redis-url", default=defaults.redis_url, help="for several nodes")
+    parser.add_argument("--max-life-seconds", type=float, default=defaults.max_life_seconds)
+    return Options(**vars(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

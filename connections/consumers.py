@@ -8,7 +8,7 @@ import time
 from channels.consumer import AsyncConsumer
 
 from connections import metrics, protocol
-from connections.auth import SCOPE_KEY, Credentials, Receive, Scope, Send, header
+from connections.auth import SCOPE_KEY, Credentials, Receive, Scope, Send
 from connections.auth import selected_subprotocol as subprotocol_of
 from connections.close_codes import CloseCode
 from connections.errors import Disconnect
@@ -18,8 +18,13 @@ from connections.lanes import Lanes, Work
 from connections.limits import TokenBucket
 from connections.malformed import request_id_of
 from connections.manager import websocket_manager
-from connections.models import USER_AGENT_MAX_LENGTH
-from connections.reception import check_handshake, refuse, welcome
+from connections.reception import (
+    address_of,
+    check_handshake,
+    refuse,
+    user_agent_of,
+    welcome,
+)
 from connections.sockets import socket_for
 from connections.strikes import Strikes
 from ovara.conf import ovara_settings
@@ -47,11 +52,8 @@ class OvaraConsumer(AsyncConsumer):
             return
         await send({"type": "websocket.accept", "subprotocol": subprotocol_of(scope)})
         socket = socket_for(send)
-        client = scope.get("client")
         self.connection = self.node.local.new_connection(
-            socket,
-            ip_address=client[0] if client else None,
-            user_agent=(header(scope, b"user-agent") or "")[:USER_AGENT_MAX_LENGTH],
+            socket, ip_address=address_of(scope), user_agent=user_agent_of(scope)
         )
         try:
             await self._register(scope[SCOPE_KEY])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+import ipaddress
 import logging
 from typing import Any
 
 from connections import metrics, protocol
-from connections.auth import Credentials
+from connections.auth import Credentials, Scope, header
 from connections.close_codes import CloseCode, should_reconnect
 from connections.errors import Disconnect
 from connections.hub import ConnectionInfo
 from connections.limits import AddressBuckets
+from connections.models import USER_AGENT_MAX_LENGTH
 from connections.outbox import Socket
 from connections.registry.opening import Admitted
 from ovara.conf import ovara_settings
@@ -43,6 +45,27 @@ def check_handshake(address: str | None, credentials: Credentials) -> None:
         raise Disconnect(CloseCode.PROTOCOL, f"{credentials.malformed} is not a UUID")
     if credentials.problem is not None:
         raise Disconnect(CloseCode.UNAUTHENTICATED, credentials.problem)
+
+
+def address_of(scope: Scope) -> str | None:
+    """The peer's IP address, in the one form that limits and the database know.
+
+    None behind a Unix socket, and where a proxy's header brought something else.
+    """
+    client = scope.get("client")
+    if not client:
+        return None
+    try:
+        address = ipaddress.ip_address(client[0].partition("%")[0])
+    except ValueError:
+        return None
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def user_agent_of(scope: Scope) -> str:
+    """What the client calls itself: no longer than its column, and without control characters."""
+    words = (header(scope, b"user-agent") or "")[:USER_AGENT_MAX_LENGTH]
+    return "".join(filter(str.isprintable, words))
 
 
 async def refuse(socket: Socket, connection: ConnectionInfo, refusal: Disconnect) -> None:

@@ -10,7 +10,6 @@ A second constraint (conversation, sender, client_message_id) makes a repeat har
 from __future__ import annotations
 
 import functools
-import logging
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Max, QuerySet
 
 from ovara import background
-from ovara.errors import NotFound, Overloaded
+from ovara.errors import Invalid, NotFound, Overloaded
 from ovara.group_commit import GroupCommit
 from ovara.ids import new_id
 from ovara.prepared import PreparedInsert, PreparedSelect, PreparedUpdate, as_uuid
@@ -31,8 +30,6 @@ from sessions_app.models import Conversation, Message, Participant
 from sessions_app.records import MessageRecord, UserRef
 from sessions_app.signals import message_appended, message_committed
 from sessions_app.validation import check_client_message_id, check_content, check_json_object
-
-log = logging.getLogger(__name__)
 
 # Races lost against other writers before the caller is told to try again.
 MAX_ATTEMPTS = 20
@@ -120,9 +117,8 @@ async def _append_and_tell(draft: Draft, origin: str | None) -> Appended:
 
 
 async def _tell_application(message: MessageRecord) -> None:
-    for receiver, response in await message_appended.asend_robust(Message, message=message):
-        if isinstance(response, BaseException):
-            log.error("message_appended: %r failed", receiver, exc_info=response)
+    """Django logs the errors of receivers, and goes on with the others."""
+    await message_appended.asend_robust(Message, message=message)
 
 
 def write_batch(drafts: Sequence[Draft]) -> list[Appended | Exception]:
@@ -143,7 +139,7 @@ def write_batch(drafts: Sequence[Draft]) -> list[Appended | Exception]:
     if len(drafts) > 1:
         # Whichever it is that can't be stored: alone it fails alone.
         return [result for draft in drafts for result in write_batch([draft])]
-    raise Overloaded("Too many writers in this conversation. Nothing was stored; try again.")
+    return [Overloaded("Too many writers in this conversation. Nothing was stored; try again.")]
 
 
 journal: GroupCommit[Draft, Appended] = GroupCommit("journal", write_batch)
@@ -163,12 +159,15 @@ class _BatchWriter:
         cached = self._cached_sequences()
         stored = {} if self.optimistic else self._stored_before()
         parts = self._participants()
+        gone = set() if self.optimistic else self._senders_gone()
         last = {key: self._last_sequence(key, value) for key, value in cached.items()}
         results: list[Appended | Exception] = []
         fresh: list[MessageRecord] = []
         for draft in self.drafts:
             if draft.conversation_id not in last or not self._allowed(draft, parts):
                 results.append(NotFound())
+            elif sender_id_of(draft) in gone:
+                results.append(Invalid("sender: there is no such user."))
             elif (before := stored.get(draft.repeat_key)) is not None:
                 results.append(Appended(before, duplicate=True))
             else:
@@ -206,6 +205,12 @@ class _BatchWriter:
             ): record
             for record in records_of(rows)
         }
+
+    def _senders_gone(self) -> set[str]:
+        """Senders that are no users any more: a foreign key would refuse the whole batch."""
+        ids = {draft.sender.id for draft in self.drafts if draft.sender is not None}
+        users = get_user_model()._default_manager.filter(pk__in=ids)
+        return ids - {str(pk) for pk in users.values_list("pk", flat=True)}
 
     def _participants(self) -> set[tuple[str, str]]:
         users = sorted({draft.sender.id for draft in self.drafts if draft.sender is not None})

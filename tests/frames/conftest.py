@@ -10,12 +10,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 
 from tests.support.client import WireClient
 from tests.support.database import Account
@@ -29,9 +31,30 @@ SETTINGS = {
     "OVARA_MAX_CONNECTIONS_PER_USER": "10000",
     "OVARA_MAX_CONNECTIONS_PER_CLIENT": "10000",
 }
+# For the tests of limits: a connection has thirty frames, and then one in a hundred seconds.
+LIMITS = {
+    "OVARA_FRAME_BURST": "30",
+    "OVARA_FRAMES_PER_SECOND": "0.01",
+    "OVARA_MAX_FRAME_BYTES": "70000",
+    "OVARA_MAX_CONVERSATIONS_PER_CONNECTION": "2",
+}
 # The shared servers' grace; see tests/conftest.py.
 GRACE_SECONDS = 0.3
 NO_SUCH_ID = "01a204ff-b87e-7596-8aa3-a61245b618c3"
+
+
+async def raw_texts(
+    server: ServerProcess, account: Account, frames: list[dict[str, Any]]
+) -> list[str]:
+    """What a new connection gets for each of `frames`, byte for byte; one answer for each."""
+    authorization = {"Authorization": f"Bearer {account.token()}"}
+    async with connect(server.ws_url, additional_headers=authorization, proxy=None) as socket:
+        assert '"welcome"' in str(await socket.recv())
+        texts = []
+        for frame in frames:
+            await socket.send(json.dumps(frame))
+            texts.append(str(await socket.recv()))
+        return texts
 
 
 @dataclass(frozen=True)
@@ -79,6 +102,12 @@ class Talk:
 def node(shared_server_with: Callable[..., ServerProcess]) -> ServerProcess:
     """The server of most tests in this folder."""
     return shared_server_with(**SETTINGS)
+
+
+@pytest.fixture(scope="session")
+def limited_node(shared_server_with: Callable[..., ServerProcess]) -> ServerProcess:
+    """A server with limits that tests meet on purpose."""
+    return shared_server_with(**LIMITS)
 
 
 @pytest.fixture

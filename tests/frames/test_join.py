@@ -166,9 +166,8 @@ async def test_a_connection_that_ends_while_it_joins_leaves_nothing_behind(talk)
     assert "handler_failed" not in logs
 
 
-async def test_a_connection_joins_as_many_as_it_may(shared_server_with, new_talk):
-    node = shared_server_with(OVARA_MAX_CONVERSATIONS_PER_CONNECTION="2")
-    talks = [await new_talk(node) for _ in range(4)]
+async def test_a_connection_joins_as_many_as_it_may(limited_node, new_talk):
+    talks = [await new_talk(limited_node) for _ in range(4)]
     alice = talks[0].alice
     for talk in talks[1:]:
         await talk.rest(talk.alice).post(

@@ -224,7 +224,8 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def new_page(browser: Browser) -> AsyncIterator[Callable[..., Awaitable[Page]]]:
-    """`await new_page(server, account)`: see `BrowserPages.open`. A script error fails the test."""
+    """`await new_page(server, account)`: see `BrowserPages.open`. Errors in pages fail the test."""
     pages = chromium.BrowserPages(browser)
     yield pages.open
+    await pages.close()
     assert pages.errors == []

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
@@ -29,6 +30,16 @@ _deliveries: ContextVar[list[asyncio.Task[Any]] | None] = ContextVar("deliveries
 
 # How long an answer waits for what is to reach others: longer, and the layer is as good as away.
 DELIVERY_SECONDS = 5.0
+
+
+def _begin() -> None:
+    """A forked child (a task queue's worker) has its parent's loop, but not that loop's thread."""
+    global _lock, _loop, _is_own
+    _lock, _loop, _is_own = threading.Lock(), None, False
+    _tasks.clear()
+
+
+os.register_at_fork(after_in_child=_begin)
 
 
 def adopt(loop: asyncio.AbstractEventLoop) -> None:

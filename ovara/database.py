@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -20,7 +21,17 @@ T = TypeVar("T")
 # Reads of this process that may run side by side; each thread holds one database connection.
 READER_THREADS = 4
 
-_readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="ovara-reader")
+_readers: ThreadPoolExecutor
+
+
+def _begin() -> None:
+    global _readers
+    _readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="ovara-reader")
+
+
+_begin()
+# A forked child has none of its parent's threads.
+os.register_at_fork(after_in_child=_begin)
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -29,7 +30,16 @@ log = logging.getLogger(__name__)
 
 # SQLite has one writer at a time. Processes wait for each other by the busy timeout, which sleeps;
 # threads of one process take turns by this lock, which does not.
-_SQLITE_TURN = threading.Lock()
+_sqlite_turn = threading.Lock()
+
+
+def _renew_turn() -> None:
+    """A parent's thread that held it at the moment of a fork would hold the child's for ever."""
+    global _sqlite_turn
+    _sqlite_turn = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_turn)
 
 
 class GroupCommit(Generic[Item, Result]):
@@ -58,6 +68,11 @@ class GroupCommit(Generic[Item, Result]):
         self._write = write
         self._capacity = capacity
         self._max_batch = max_batch
+        self._begin()
+        # A forked child has its parent's queue, but not the thread behind it.
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
         self._waiting: deque[_Job[Item, Result]] = deque()
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -154,9 +169,13 @@ class GroupCommit(Generic[Item, Result]):
     def _write_once(self, items: Sequence[Item]) -> Sequence[Result | Exception]:
         connection.close_if_unusable_or_obsolete()
         if connection.vendor == "sqlite":
-            with _SQLITE_TURN:
-                return self._write(items)
-        return self._write(items)
+            with _sqlite_turn:
+                results = self._write(items)
+        else:
+            results = self._write(items)
+        if len(results) != len(items):
+            raise RuntimeError(f"{self.name}: {len(results)} results for {len(items)} items")
+        return results
 
 
 class _Job(Generic[Item, Result]):

@@ -178,7 +178,7 @@ async def test_a_message_is_delivered_though_its_caller_lost_patience(
     talk = await make_conversation(alice)
     _, socket = await add(manager, alice, None, talk)
     # The writer waits for its turn meanwhile.
-    with group_commit._SQLITE_TURN:
+    with group_commit._sqlite_turn:
         posting = asyncio.create_task(manager.post_message(talk, "hello"))
         await until(lambda: len(journal) > 0)
         posting.cancel()

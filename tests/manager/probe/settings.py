@@ -1,0 +1,5 @@
+"""Ovara's settings, with the probe's addresses beside Ovara's own."""
+
+from ovara.settings import *  # noqa: F403
+
+ROOT_URLCONF = "tests.manager.probe.urls"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,6 +21,16 @@ ServerWith = Callable[..., ServerProcess]
 def row_of(server: ServerProcess, connection_id: str) -> Connection:
     """A connection's row, as it is now."""
     return server.database.run(lambda alias: Connection.objects.using(alias).get(pk=connection_id))
+
+
+async def closed_row(server: ServerProcess, connection_id: str) -> Connection:
+    """The same when it is closed, which is written a moment after the socket ends."""
+    async with asyncio.timeout(5):
+        while True:
+            row = await asyncio.to_thread(row_of, server, connection_id)
+            if row.disconnected_at is not None:
+                return row
+            await asyncio.sleep(0.02)
 
 
 def fields_of(line: str) -> dict[str, str]:

@@ -70,12 +70,14 @@ class WireClient:
         subprotocols: list[str] | None = None,
         headers: dict[str, str] | None = None,
         query: dict[str, str] | None = None,
+        local_address: str | None = None,
     ) -> Self:
         """Connect, and wait for the first frame: `welcome`, kept in `welcome`, or a refusal.
 
         The token is `token`, or a new one of `account`, brought as `via` says; with "frame" also
         the `authenticate` request is made. A refused connection has an empty `welcome`: see
-        `closed`. An HTTP refusal raises `websockets.exceptions.InvalidStatus`.
+        `closed`. An HTTP refusal raises `websockets.exceptions.InvalidStatus`. `local_address`,
+        such as 127.0.0.2, is where to come from, for limits that count by address.
         """
         if token is None and account is not None:
             token = account.token()
@@ -99,6 +101,7 @@ class WireClient:
             ping_interval=None,
             max_size=None,
             proxy=None,
+            local_addr=(local_address, 0) if local_address else None,
         )
         client = cls(socket)
         await client._first_frame()
@@ -164,6 +167,12 @@ class WireClient:
             f"{frame_type} {fields or ''}",
             timeout,
         )
+
+    async def take(
+        self, is_wanted: Callable[[Frame], bool], what: str, *, timeout: float = 5
+    ) -> Frame:
+        """The next frame that `is_wanted`; `what` says in the failure what did not come."""
+        return await self._take(is_wanted, what, timeout)
 
     async def barrier(self) -> None:
         """Return when all that the server had sent before this call has arrived here."""

@@ -95,7 +95,8 @@ class Talk:
         for number in range(1, count + 1):
             frame = self.request("message", content=f"{content} {number}")
             await client.send(frame | {"client_message_id": f"fill-{number}"})
-        await client.request({"type": "read", "conversation_id": self.id, "sequence": 0}, timeout=30)
+        # In order: when this is answered, they are stored.
+        await client.request(self.request("read", sequence=0), timeout=30)
 
 
 @pytest.fixture(scope="session")

@@ -163,7 +163,8 @@ async def test_a_message_posted_by_rest_reaches_every_joined_socket(talk):
 async def test_texts_come_back_as_they_went(talk):
     alice, bob = await talk.joined(talk.alice), await talk.joined(talk.bob)
     texts = [
-        *(" ", "\n\t", "\x01\x7f", "e\u0301", "\u2028\u2029", "\ufeff", "\ufffe", "\u202e", "\\u0000"),
+        *(" ", "\n\t", "\x01\x7f", "e\u0301", "\u2028\u2029", "\ufeff", "\ufffe", "\u202e"),
+        *("\\u0000", "\\", "\U00010000\U0001f468\u200d\U0001f469"),
         *("\U0001f600" * 32_768, "a" * 32_768, "</script>", "'; --", "\U0010ffff", '"\\'),
     ]
     for text in texts:

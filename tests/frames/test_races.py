@@ -46,18 +46,20 @@ def check_first_frames(client, conversation_id):
 async def test_who_joins_while_messages_pour_in_sees_each_once_in_order(talk):
     writers = [await talk.tab(account) for account in [talk.alice, talk.bob] * 3][:WRITERS]
     joiners = [await talk.tab(talk.bob if n % 2 else talk.alice) for n in range(JOINERS)]
-    known = {"newest": 0}
+    # Spread over the whole time of the writing: each has its turn when so much is written.
+    turns = {number * TOTAL // JOINERS: asyncio.Event() for number in range(JOINERS)}
+    turns[0].set()
 
     async def write_all(client):
         for number in range(PER_WRITER):
             stored = await client.message(talk.id, str(number))
-            known["newest"] = max(known["newest"], stored["sequence"])
+            if turn := turns.get(stored["sequence"]):
+                turn.set()
 
     async def join_later(number, client):
-        # Spread over the whole time of the writing, by what has been written.
-        while known["newest"] < number * TOTAL // JOINERS:
-            await asyncio.sleep(0.002)
-        since = None if number % 4 == 3 else random.randint(0, known["newest"])
+        written = number * TOTAL // JOINERS
+        await turns[written].wait()
+        since = None if number % 4 == 3 else random.randint(0, written)
         newest, seen = await follow(talk, client, since)
         first = newest if since is None else since
         assert seen == list(range(first + 1, TOTAL + 1))

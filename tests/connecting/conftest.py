@@ -6,16 +6,29 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from connections.models import Connection
 from tests.support.client import WireClient
 from tests.support.database import Account
 from tests.support.server import ServerProcess
 
 KINDS = ("daphne", "uvicorn")
+ALLOWED_ORIGINS = ("https://chat.example.com", "http://localhost:5173")
 
 Connect = Callable[..., Awaitable[WireClient]]
 MakeConversation = Callable[..., Awaitable[str]]
 ServerWith = Callable[..., ServerProcess]
+
+
+@pytest.fixture(params=KINDS)
+def open_server(request: pytest.FixtureRequest, shared_server_with: ServerWith) -> ServerProcess:
+    """It takes the token in the query, and pages of other origins."""
+    return shared_server_with(
+        kind=request.param,
+        OVARA_ALLOW_QUERY_TOKEN="on",
+        OVARA_ALLOWED_ORIGINS=", ".join(ALLOWED_ORIGINS),
+    )
 
 
 def row_of(server: ServerProcess, connection_id: str) -> Connection:

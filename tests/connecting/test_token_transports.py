@@ -9,18 +9,12 @@ import pytest
 from websockets.asyncio.client import connect as websocket_connect
 
 from ovara.accounts.tokens import RefreshToken
-from tests.connecting.conftest import KINDS, Connect, ServerWith, refused
+from tests.connecting.conftest import Connect, refused
 from tests.support.client import Closed
 from tests.support.database import Account
 from tests.support.server import ServerProcess
 
 BAD = "eyJhbGciOiJIUzI1NiJ9.bm90IGEgdG9rZW4.c2lnbmF0dXJl"
-
-
-@pytest.fixture(params=KINDS)
-def query_server(request: pytest.FixtureRequest, shared_server_with: ServerWith) -> ServerProcess:
-    """A server that takes the token in the query."""
-    return shared_server_with(kind=request.param, OVARA_ALLOW_QUERY_TOKEN="on")
 
 
 @pytest.mark.parametrize("via", ["header", "subprotocol"])
@@ -44,21 +38,21 @@ async def test_a_token_in_the_query_is_ignored_unless_it_is_allowed(
 
 
 async def test_a_token_in_the_query_authenticates_where_it_is_allowed(
-    query_server: ServerProcess, connect: Connect
+    open_server: ServerProcess, connect: Connect
 ) -> None:
-    alice = query_server.make_user()
-    client = await connect(query_server, alice, via="query")
+    alice = open_server.make_user()
+    client = await connect(open_server, alice, via="query")
     assert client.welcome["user"] == alice.as_json
-    assert (await refused(connect, query_server, None, token=BAD, via="query")).code == 4401
+    assert (await refused(connect, open_server, None, token=BAD, via="query")).code == 4401
 
 
 async def test_the_first_token_that_is_present_counts(
-    query_server: ServerProcess, connect: Connect
+    open_server: ServerProcess, connect: Connect
 ) -> None:
-    header, subprotocol, query = (query_server.make_user() for _ in range(3))
+    header, subprotocol, query = (open_server.make_user() for _ in range(3))
 
     async def who(**how: Any) -> dict[str, str]:
-        user: dict[str, str] = (await connect(query_server, **how)).welcome["user"]
+        user: dict[str, str] = (await connect(open_server, **how)).welcome["user"]
         return user
 
     in_header = {"Authorization": f"Bearer {header.token()}"}
@@ -73,11 +67,11 @@ async def test_the_first_token_that_is_present_counts(
     assert await who(headers=basic, query=in_query) == query.as_json
     # A present one counts even where it is bad and a good one stands behind it.
     end = await refused(
-        connect, query_server, None, headers={"Authorization": f"Bearer {BAD}"}, query=in_query
+        connect, open_server, None, headers={"Authorization": f"Bearer {BAD}"}, query=in_query
     )
     assert end.code == 4401
     bad_subprotocol = ["ovara.v1", f"ovara.jwt.{BAD}"]
-    end = await refused(connect, query_server, None, subprotocols=bad_subprotocol, query=in_query)
+    end = await refused(connect, open_server, None, subprotocols=bad_subprotocol, query=in_query)
     assert end.code == 4401
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     # Importing it needs Django's settings, which a run makes from its options.
     from tests.support.server import ServerKind
 
-# Less than this for each kill, and the kills hit nothing: the run proved nothing.
+# A kill with less to lose proves nothing: it waits for so many since the one before.
 MIN_ACKS_PER_KILL = 40
 
 # No limit that many clients of one address meet, and short times, so that a run is short.
@@ -46,7 +46,7 @@ class Options:
     database_url: str = ""
     # Several nodes reach each other's clients by it.
     redis_url: str = ""
-    # Longest life of a server between being ready and being killed.
+    # A server is killed within this after it was ready, or as soon as there is enough to lose.
     max_life_seconds: float = 2.5
 
     @property
@@ -59,11 +59,11 @@ class Options:
         rng = random.Random(f"kills {self.seed}")
         for _ in range(self.kills):
             node = rng.randrange(self.nodes)
-            yield Kill(node, rng.uniform(0.2, self.max_life_seconds), rng.random() < 0.1)
+            yield Kill(node, rng.uniform(0.2, self.max_life_seconds), rng.random() < 0.2)
 
 
 class Kill(NamedTuple):
-    """Kill a node so long after the last one was ready; `twice`: once more while it starts."""
+    """Kill a node so long after the last one was ready; `twice`: once more as long after that."""
 
     node: int
     after_seconds: float

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from connections.manager import WebSocketManager
+from tests.conftest import ServerWith, program
 from tests.support.in_process import running_manager
+from tests.support.redis_server import RedisServer
+from tests.support.server import ServerProcess
 
 
 @pytest.fixture
@@ -15,3 +18,18 @@ async def manager(transactional_db: None) -> AsyncIterator[WebSocketManager]:
     """The process's manager; its node runs in the test's loop."""
     async with running_manager() as manager:
         yield manager
+
+
+@pytest.fixture(scope="session")
+def redis_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that nobody stops."""
+    redis = RedisServer(program("redis-server"), folder=tmp_path_factory.mktemp("redis"))
+    redis.start()
+    yield redis
+    redis.kill()
+
+
+@pytest.fixture(scope="session")
+def redis_node(redis_of_the_run: RedisServer, shared_server_with: ServerWith) -> ServerProcess:
+    """A server that shares its channel layer; nobody stops it."""
+    return shared_server_with(REDIS_URL=redis_of_the_run.url)

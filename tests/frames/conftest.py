@@ -113,11 +113,11 @@ def limited_node(shared_server_with: Callable[..., ServerProcess]) -> ServerProc
 
 @pytest.fixture
 async def new_talk(connect, rest, make_conversation):
-    """`await new_talk(node)`: a talk of two new accounts on that server."""
+    """`await new_talk(node, *guests)`: a talk of two new accounts on that server, and of guests."""
 
-    async def make(server: ServerProcess, **options: Any) -> Talk:
+    async def make(server: ServerProcess, *guests: Account) -> Talk:
         alice, bob = server.make_user(), server.make_user()
-        conversation_id = await make_conversation(server, alice, bob, **options)
+        conversation_id = await make_conversation(server, alice, bob, *guests)
         return Talk(server, conversation_id, alice, bob, connect, rest)
 
     return make

@@ -167,12 +167,8 @@ async def test_a_connection_that_ends_while_it_joins_leaves_nothing_behind(talk)
 
 
 async def test_a_connection_joins_as_many_as_it_may(limited_node, new_talk):
-    talks = [await new_talk(limited_node) for _ in range(4)]
-    alice = talks[0].alice
-    for talk in talks[1:]:
-        await talk.rest(talk.alice).post(
-            f"/api/conversations/{talk.id}/participants", json={"username": alice.username}
-        )
+    alice = limited_node.make_user()
+    talks = [await new_talk(limited_node, alice) for _ in range(4)]
     client = await talks[0].tab(alice)
     # At once, so that several are under way when the next is looked at.
     answers = await asyncio.gather(*(client.request(talk.request("join")) for talk in talks))

@@ -117,10 +117,7 @@ async def test_repeats_at_the_same_moment_are_stored_once(talk):
 
 async def test_a_client_message_id_is_one_users_in_one_conversation(talk, new_talk, node):
     alice, bob = await talk.tab(talk.alice), await talk.tab(talk.bob)
-    other = await new_talk(node)
-    await talk.rest(other.alice).post(
-        f"/api/conversations/{other.id}/participants", json={"username": talk.alice.username}
-    )
+    other = await new_talk(node, talk.alice)
     stored = [
         await alice.message(talk.id, "alice's", client_message_id="c"),
         await bob.message(talk.id, "bob's", client_message_id="c"),

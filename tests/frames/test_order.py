@@ -104,10 +104,8 @@ async def test_a_join_and_what_needs_it_can_be_sent_in_one_go(talk):
 
 
 async def test_a_slow_request_holds_up_only_its_own_conversation(own_node, new_talk):
-    talk, other = await new_talk(own_node), await new_talk(own_node)
-    await talk.rest(other.alice).post(
-        f"/api/conversations/{other.id}/participants", json={"username": talk.alice.username}
-    )
+    talk = await new_talk(own_node)
+    other = await new_talk(own_node, talk.alice)
     alice, bob = await talk.joined(talk.alice), await talk.joined(talk.bob)
     with write_lock(own_node):
         message = talk.request("message", content="slow", client_message_id="slow")

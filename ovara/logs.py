@@ -35,6 +35,21 @@ def install_redaction() -> None:
     logging.setLogRecordFactory(make_redacted)
 
 
+def redact_daphne() -> None:
+    """Daphne writes its access log past `logging`, with the query of plain HTTP requests."""
+    from daphne.access import AccessLogGenerator
+
+    write_entry = AccessLogGenerator.write_entry
+    if getattr(write_entry, "redacts", False):
+        return
+
+    def write_redacted(self: Any, *args: Any, request: str, **kwargs: Any) -> None:
+        write_entry(self, *args, request=redact(request), **kwargs)
+
+    write_redacted.redacts = True  # type: ignore[attr-defined]  # a mark on our own function
+    AccessLogGenerator.write_entry = write_redacted
+
+
 class RedactingFormatter(logging.Formatter):
     """Takes tokens out of the whole line, tracebacks included."""
 
@@ -65,6 +80,7 @@ _ONE_LINE = {ord("\n"): " ", ord("\r"): " ", ord('"'): "'"}
 def logging_config(*, level: str) -> dict[str, Any]:
     """The `LOGGING` setting: everything to standard error, redacted."""
     install_redaction()
+    redact_daphne()
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -58,8 +58,8 @@ class Conversation(models.Model):
     updated_at = models.DateTimeField(default=now, help_text="The newest message, or the start.")
 
     class Meta:
-        ordering = ["-updated_at", "id"]
-        indexes = [models.Index(fields=["-updated_at", "id"], name="conversation_recent")]
+        ordering = ["-updated_at", "-id"]
+        indexes = [models.Index(fields=["-updated_at", "-id"], name="conversation_recent")]
 
     def __str__(self) -> str:
         return self.title or f"conversation {self.id}"

@@ -59,7 +59,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "ordering": ["-updated_at", "id"],
+                "ordering": ["-updated_at", "-id"],
             },
         ),
         migrations.CreateModel(
@@ -195,7 +195,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="conversation",
-            index=models.Index(fields=["-updated_at", "id"], name="conversation_recent"),
+            index=models.Index(fields=["-updated_at", "-id"], name="conversation_recent"),
         ),
         migrations.AddIndex(
             model_name="message",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -16,8 +18,14 @@ from ovara.times import now
 if TYPE_CHECKING:
     from connections.node import Node
 
+log = logging.getLogger("connections")
+
 # A year: beyond it, nobody means what they write.
 MAX_INACTIVE_MINUTES = 525_600
+
+# Connections in one request: under SQLite's limit of variables in a statement.
+CHUNK = 500
+NUDGE_SECONDS = 1.0
 
 _NUDGE = {"action": "close_requested"}
 
@@ -30,16 +38,27 @@ async def request_close(node: Node, request: RequestClose) -> int:
     """
     if not request.connection_ids:
         return 0
-    holders = await registry.commit(request)
-    for holder in sorted(set(holders.values()) - {node.id}):
-        # Only to be quicker: that node finds the request in the database by itself.
-        if node.running:
-            node.bus.publish(group_name("node", holder), _NUDGE)
-        elif bus.is_shared():
-            await bus.send_once(group_name("node", holder), _NUDGE)
+    holders: dict[str, str] = await registry.commit(request)
+    await _nudge(node, set(holders.values()) - {node.id})
     if node.running and node.id in holders.values():
         await node.close_requested()
     return len(holders)
+
+
+async def _nudge(node: Node, holders: set[str]) -> None:
+    """Only to be quicker: the nodes find the request in the database by themselves."""
+    groups = [group_name("node", holder) for holder in sorted(holders)]
+    if node.running:
+        for group in groups:
+            node.bus.publish(group, _NUDGE)
+    elif bus.is_shared():
+        try:
+            async with asyncio.timeout(NUDGE_SECONDS):
+                for group in groups:
+                    await bus.send_once(group, _NUDGE)
+        except Exception as error:
+            # Whatever a layer raises when its server is away.
+            log.warning("the channel layer failed, the database will do: %r", error)
 
 
 def check_minutes(minutes: float) -> None:
@@ -60,6 +79,9 @@ async def close_inactive(node: Node, minutes: float, *, dry_run: bool = False) -
     if dry_run:
         return len(inactive)
     reason = f"inactive for {minutes:g} minutes"
-    return await request_close(
-        node, RequestClose(tuple(inactive), CloseCode.IDLE, reason, inactive_before=cutoff)
-    )
+    closed = 0
+    for start in range(0, len(inactive), CHUNK):
+        some = tuple(inactive[start : start + CHUNK])
+        request = RequestClose(some, CloseCode.IDLE, reason, inactive_before=cutoff)
+        closed += await request_close(node, request)
+    return closed

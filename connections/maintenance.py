@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from connections.close_requests import close_inactive
-from connections.registry.nodes import connections_purge, nodes_reap
-from ovara.accounts.services import revoked_tokens_purge
+from connections.registry.nodes import (
+    connections_past_retention,
+    connections_purge,
+    lost_count,
+    nodes_reap,
+)
+from ovara.accounts.services import revoked_tokens_expired, revoked_tokens_purge
 from ovara.conf import ovara_settings
 from ovara.database import in_thread
-from sessions_app.sessions import sessions_purge
+from sessions_app.sessions import sessions_expired, sessions_purge
 
 if TYPE_CHECKING:
     from connections.node import Node
@@ -33,6 +38,16 @@ def registry_clean() -> Cleaned:
         purged=connections_purge(),
         sessions=sessions_purge(),
         tokens=revoked_tokens_purge(),
+    )
+
+
+def registry_due() -> Cleaned:
+    """What `registry_clean` would take care of now."""
+    return Cleaned(
+        lost=lost_count(),
+        purged=connections_past_retention().count(),
+        sessions=sessions_expired().count(),
+        tokens=revoked_tokens_expired().count(),
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import QuerySet
+
 from ovara.conf import ovara_settings
 from ovara.times import now
 from sessions_app.models import Session
@@ -92,11 +94,14 @@ def sessions_states(session_ids: Collection[str]) -> dict[str, dict[str, Any]]:
     return {str(pk): state for pk, state in rows.values_list("pk", "state")}
 
 
+def sessions_expired() -> QuerySet[Session]:
+    """Sessions that can't be resumed any more."""
+    return Session.objects.filter(expires_at__lte=now())
+
+
 def sessions_purge() -> int:
     """Delete expired sessions. Returns how many."""
-    expired = list(
-        Session.objects.filter(expires_at__lte=now()).values_list("pk", flat=True)[:10_000]
-    )
+    expired = list(sessions_expired().values_list("pk", flat=True))
     for start in range(0, len(expired), 500):
         Session.objects.filter(pk__in=expired[start : start + 500]).delete()
     return len(expired)

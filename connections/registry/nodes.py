@@ -7,7 +7,7 @@ import socket
 import uuid
 from datetime import datetime, timedelta
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from connections.models import Connection, Node, Subscription
 from connections.registry.liveness import lapse_cutoff
@@ -33,6 +33,13 @@ def node_retire(node_id: uuid.UUID) -> None:
 def node_revive(node_id: uuid.UUID) -> None:
     """A node that others took for dead is alive after all."""
     Node.objects.filter(pk=node_id).update(stopped_at=None, last_heartbeat=now())
+
+
+def lost_count() -> int:
+    """How many connections `nodes_reap` would close now."""
+    dead = Node.objects.filter(stopped_at__isnull=True, last_heartbeat__lte=lapse_cutoff())
+    ids = list(dead.values_list("pk", flat=True))
+    return Connection.objects.filter(node_id__in=ids, disconnected_at__isnull=True).count()
 
 
 def nodes_reap() -> int:
@@ -82,18 +89,26 @@ def _runs(pid: int) -> bool:
     return True
 
 
+def connections_past_retention() -> QuerySet[Connection]:
+    """Connections that closed before the retention."""
+    return Connection.objects.filter(disconnected_at__lt=_retention_cutoff())
+
+
+def _retention_cutoff() -> datetime:
+    return now() - timedelta(days=ovara_settings().connection_retention_days)
+
+
 def connections_purge() -> int:
-    """Delete the rows of connections that closed before the retention, and of empty old nodes.
+    """Delete the rows of connections past their retention, and of empty old nodes.
 
     Returns:
         How many connections were deleted.
     """
-    cutoff = now() - timedelta(days=ovara_settings().connection_retention_days)
-    old = list(Connection.objects.filter(disconnected_at__lt=cutoff).values_list("pk", flat=True))
+    old = list(connections_past_retention().values_list("pk", flat=True))
     for start in range(0, len(old), 500):
         Connection.objects.filter(pk__in=old[start : start + 500]).delete()
     used = set(Connection.objects.order_by().values_list("node_id", flat=True).distinct())
-    stopped = Node.objects.filter(stopped_at__lt=cutoff).values_list("pk", flat=True)
+    stopped = Node.objects.filter(stopped_at__lt=_retention_cutoff()).values_list("pk", flat=True)
     unused = [pk for pk in stopped if pk not in used]
     Node.objects.filter(pk__in=unused).delete()
     return len(old)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from django.db.models import QuerySet
+
 from ovara.accounts.models import RevokedToken
 from ovara.times import cut, now
 
@@ -23,7 +25,12 @@ def revoke(key: str, expires_at: datetime) -> None:
         RevokedToken.objects.filter(jti=key).update(expires_at=cut(expires_at))
 
 
+def revoked_tokens_expired() -> QuerySet[RevokedToken]:
+    """The rows of tokens that have expired anyway."""
+    return RevokedToken.objects.filter(expires_at__lt=now())
+
+
 def revoked_tokens_purge() -> int:
     """Delete the rows of tokens that have expired anyway; how many they were."""
-    deleted, _ = RevokedToken.objects.filter(expires_at__lt=now()).delete()
+    deleted, _ = revoked_tokens_expired().delete()
     return deleted

@@ -4,7 +4,7 @@
 #   VENV    where the virtual environment is (default: .venv)
 #   ARGS    more arguments for pytest: make test ARGS="-k presence"
 .DEFAULT_GOAL := help
-.PHONY: help run test torture test-deps lint types imports migrations check format reset clean
+.PHONY: help run serve test torture test-deps lint types imports migrations check format reset clean
 export VENV ?= .venv
 PY = "$(VENV)/bin/python"
 # Checks never touch the developer's own database or secret key.
@@ -16,6 +16,10 @@ help: ## List the targets
 run: ## Install what is needed, migrate, make the demo accounts, and serve (HOST, PORT, DATABASE_URL)
 	@scripts/install requirements.txt
 	@exec $(PY) -m scripts.run
+
+serve: ## Serve in production: no demo accounts, no migrations (HOST, PORT, WEB_CONCURRENCY, REDIS_URL)
+	@scripts/install requirements.txt
+	@exec $(PY) -m ovara.server
 
 test: ## Run all tests (ARGS="…" goes to pytest)
 	@scripts/install requirements-dev.txt

@@ -25,7 +25,7 @@ from connections.reception import (
     user_agent_of,
     welcome,
 )
-from connections.sockets import socket_for
+from connections.sockets import FrameSocket, socket_for
 from connections.strikes import Strikes
 from ovara.conf import ovara_settings
 from ovara.errors import Invalid, OvaraError, RateLimited, Unauthenticated
@@ -51,7 +51,7 @@ class OvaraConsumer(AsyncConsumer):
         if (await receive())["type"] != "websocket.connect":
             return
         await send({"type": "websocket.accept", "subprotocol": subprotocol_of(scope)})
-        socket = socket_for(send)
+        socket = socket_for(scope, send)
         self.connection = self.node.local.new_connection(
             socket, ip_address=address_of(scope), user_agent=user_agent_of(scope)
         )
@@ -60,6 +60,8 @@ class OvaraConsumer(AsyncConsumer):
         except Disconnect as refusal:
             await refuse(socket, self.connection, refusal)
             return
+        if isinstance(socket, FrameSocket):
+            socket.transport.text_received = self._receive_text
         try:
             await self._read(receive)
         finally:
@@ -98,6 +100,10 @@ class OvaraConsumer(AsyncConsumer):
                 return
             if connection.connection_id in self.node.hub.connections:
                 self._receive(event.get("text"), event.get("bytes"))
+
+    def _receive_text(self, text: str) -> None:
+        if self.connection.connection_id in self.node.hub.connections:
+            self._receive(text, None)
 
     def _receive(self, text: str | None, binary: bytes | None) -> None:
         """Deal with one frame; never waits."""

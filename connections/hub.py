@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from connections import metrics
+from connections.frame_outbox import FrameOutbox
 from connections.outbox import Outbox
 from connections.publication import Publication
 from ovara.accounts.tokens import VerifiedToken
@@ -25,7 +26,7 @@ class ConnectionInfo:
     """
 
     connection_id: str
-    outbox: Outbox
+    outbox: Outbox | FrameOutbox
     # What the query asked for; not the connection's until a token has proved the right to it.
     wanted_client_id: str | None = None
     wanted_session_id: str | None = None

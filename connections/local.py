@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from connections import deadlines, metrics
 from connections.close_codes import CloseCode, short_reason, should_reconnect
 from connections.errors import Disconnect
+from connections.frame_outbox import FrameOutbox
 from connections.hub import ConnectionInfo
 from connections.joining import join_conversation, leave_conversation
 from connections.models import Connection
@@ -26,6 +27,7 @@ from connections.registry import registry
 from connections.registry.closing import Close
 from connections.registry.nodes import LOST_CODE
 from connections.registry.opening import Admitted, Authenticate, Confirm, Identity, Open
+from connections.sockets import FrameSocket
 from ovara import background
 from ovara.accounts.tokens import VerifiedToken
 from ovara.conf import ovara_settings
@@ -64,9 +66,15 @@ class LocalConnections:
         def broken() -> None:
             self.forget(connection.connection_id, LOST_CODE, "a send failed")
 
+        max_bytes = ovara_settings().outbox_max_bytes
+        outbox: Outbox | FrameOutbox = (
+            FrameOutbox(socket.transport, max_bytes, too_slow)
+            if isinstance(socket, FrameSocket)
+            else Outbox(socket, max_bytes, too_slow, broken)
+        )
         connection = ConnectionInfo(
             str(new_id()),
-            Outbox(socket, ovara_settings().outbox_max_bytes, too_slow, broken),
+            outbox,
             ip_address=ip_address,
             user_agent=user_agent,
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
+
+from ovara.server.frames import EXTENSION, FrameTransport
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -75,8 +77,21 @@ class DaphneSocket(AsgiSocket):
         self.resumeProducing()
 
 
-def socket_for(send: Any) -> AsgiSocket:
-    """The socket for an accepted connection's ASGI `send`, whichever server it is of."""
+class FrameSocket(AsgiSocket):
+    """Takes finished frames too: the server has the extension of `ovara.server.frames`."""
+
+    __slots__ = ("transport",)
+
+    def __init__(self, send: Any, transport: FrameTransport) -> None:
+        super().__init__(send)
+        self.transport = transport
+
+
+def socket_for(scope: Mapping[str, Any], send: Any) -> AsgiSocket:
+    """The socket for an accepted connection, whichever server it is of."""
+    extension = (scope.get("extensions") or {}).get(EXTENSION)
+    if extension is not None:
+        return FrameSocket(send, extension["transport"])
     protocol: Any = send.args[0] if isinstance(send, partial) and send.args else None
     if hasattr(getattr(protocol, "transport", None), "registerProducer"):
         return DaphneSocket(send, protocol)

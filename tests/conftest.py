@@ -30,7 +30,7 @@ from tests.support.client import WireClient
 from tests.support.database import Account, Database
 from tests.support.redis_server import RedisServer
 from tests.support.rest import rest_client
-from tests.support.server import ServerKind, ServerProcess
+from tests.support.server import DEFAULT_KIND, ServerKind, ServerProcess
 
 # Tests make many connections and sign-ins from one address.
 SHARED_SERVER_SETTINGS = {
@@ -73,7 +73,7 @@ def start_server(
     servers: list[ServerProcess] = []
 
     def start(
-        *, kind: ServerKind = "daphne", database: Database | None = None, **environment: str
+        *, kind: ServerKind = DEFAULT_KIND, database: Database | None = None, **environment: str
     ) -> ServerProcess:
         folder = tmp_path_factory.mktemp("server")
         server = ServerProcess(
@@ -93,7 +93,7 @@ def start_server(
 
 @pytest.fixture(scope="session")
 def server(start_server: ServerWith) -> ServerProcess:
-    """The shared server: Daphne."""
+    """The shared server: Daphne, or TEST_SERVER."""
     return start_server(**SHARED_SERVER_SETTINGS)
 
 
@@ -103,11 +103,16 @@ def uvicorn_server(start_server: ServerWith) -> ServerProcess:
     return start_server(kind="uvicorn", **SHARED_SERVER_SETTINGS)
 
 
-@pytest.fixture(params=["daphne", "uvicorn"])
+@pytest.fixture(scope="session")
+def ovara_server(start_server: ServerWith) -> ServerProcess:
+    """The same on the recommended server."""
+    return start_server(kind="ovara", **SHARED_SERVER_SETTINGS)
+
+
+@pytest.fixture(params=["server", "uvicorn_server", "ovara_server"])
 def any_server(request: pytest.FixtureRequest) -> ServerProcess:
     """The test runs once on each kind of server."""
-    name = "server" if request.param == "daphne" else "uvicorn_server"
-    found: ServerProcess = request.getfixturevalue(name)
+    found: ServerProcess = request.getfixturevalue(request.param)
     return found
 
 

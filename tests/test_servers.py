@@ -54,7 +54,7 @@ async def test_runserver_serves_websockets(
         server.kill()
 
 
-@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+@pytest.mark.parametrize("kind", ["daphne", "uvicorn", "ovara"])
 async def test_sigterm_drains_and_ends_the_server(
     server_with: ServerWith, connect: Connect, kind: str
 ) -> None:
@@ -97,7 +97,7 @@ async def test_every_way_to_bring_a_token_is_at_hand(
         assert client.client_id, via
 
 
-@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+@pytest.mark.parametrize("kind", ["daphne", "uvicorn", "ovara"])
 async def test_no_token_reaches_the_output_of_the_server(
     server_with: ServerWith, connect: Connect, kind: str
 ) -> None:

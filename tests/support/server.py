@@ -1,12 +1,16 @@
-"""A real server process for tests: Daphne or uvicorn, a free port, a database of its own."""
+"""A real server process for tests, with a free port and a database of its own.
+
+The kinds: Daphne, uvicorn as it comes, and `ovara.server`, the recommended set-up of uvicorn.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import httpx
 
@@ -14,12 +18,16 @@ from tests.support.database import Account, Database
 from tests.support.environment import ROOT, free_port, server_environment
 from tests.support.process import ChildProcess
 
-ServerKind = Literal["daphne", "uvicorn"]
+ServerKind = Literal["daphne", "uvicorn", "ovara"]
+# Where a test does not say: `TEST_SERVER=ovara make test` is the whole suite on that one.
+DEFAULT_KIND = cast(ServerKind, os.environ.get("TEST_SERVER") or "daphne")
 HOST = "127.0.0.1"
 
 
 def _command(kind: ServerKind, port: int) -> list[str]:
     application = "ovara.asgi:application"
+    if kind == "ovara":
+        return [sys.executable, "-m", "ovara.server", "--host", HOST, "--port", str(port)]
     arguments = {
         "daphne": ["--websocket_timeout", "-1", "-b", HOST, "-p", str(port), application],
         # Daphne's cap on a frame; uvicorn's own is 16 MiB.
@@ -36,7 +44,7 @@ class ServerProcess(ChildProcess):
         database: Database,
         *,
         folder: Path,
-        kind: ServerKind = "daphne",
+        kind: ServerKind = DEFAULT_KIND,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.database = database

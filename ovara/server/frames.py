@@ -1,0 +1,67 @@
+"""WebSocket frames as bytes, and the ASGI extension that takes them.
+
+A server's frames are not masked: a publication's frame is the same bytes for every member of its
+audience. So it is built once, and written to each connection as it is.
+
+A server that has the extension puts a `FrameTransport` into `scope["extensions"][EXTENSION]`. It is
+of use from the accept on, beside the plain `send`, and keeps one order with it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Protocol
+
+EXTENSION = "ovara.frames"
+
+_TEXT = 0x81  # a whole message
+_BINARY = 0x82
+_short = struct.Struct("!BB").pack
+_medium = struct.Struct("!BBH").pack
+_long = struct.Struct("!BBQ").pack
+
+
+class FrameTransport(Protocol):
+    """The server's side of one accepted connection.
+
+    `is_writable` is false while more waits in the transport's buffer than its high-water mark.
+    The other two are for the application to set: `writing_resumed` is called when the buffer has
+    gone down, and a last time at the end; `text_received` with every text message, at once, instead
+    of an event of ASGI's `receive`. Neither may wait. The end sets them back to None.
+    """
+
+    is_writable: bool
+    writing_resumed: Callable[[], object] | None
+    text_received: Callable[[str], object] | None
+
+    def write_frame(self, frame: bytes, /) -> None:
+        """Write a whole frame; never waits. After the connection's end it does nothing.
+
+        What is written in one turn of the event loop leaves in one system call (on uvloop).
+        """
+
+    def buffered_bytes(self) -> int:
+        """How much the peer has not taken yet, of what was written."""
+
+    def close(self, code: int, reason: str, /) -> None:
+        """Send a close frame behind what was written; never waits."""
+
+
+def _frame(first: int, payload: bytes) -> bytes:
+    size = len(payload)
+    if size < 126:
+        return _short(first, size) + payload
+    if size < 65_536:
+        return _medium(first, 126, size) + payload
+    return _long(first, 127, size) + payload
+
+
+def text_frame(text: str) -> bytes:
+    """`text` as one unmasked text message (RFC 6455, 5.2)."""
+    return _frame(_TEXT, text.encode())
+
+
+def binary_frame(data: bytes) -> bytes:
+    """`data` as one unmasked binary message."""
+    return _frame(_BINARY, data)

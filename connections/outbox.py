@@ -20,7 +20,7 @@ from ovara import background
 log = logging.getLogger(__name__)
 
 # How long a farewell may take to reach a peer that reads slowly, before the socket is just closed.
-FAREWELL_SECONDS = 5.0
+FAREWELL_SECONDS = 3.0
 
 
 class Socket(Protocol):

@@ -11,6 +11,9 @@ from ovara.server.frames import EXTENSION, FrameTransport
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+# How long a peer may take to read what was sent before the close, and to answer the close.
+CLOSE_SECONDS = 2.0
+
 
 class AsgiSocket:
     """Sends through an ASGI `send`, which waits where the server has backpressure."""
@@ -27,6 +30,22 @@ class AsgiSocket:
 
     async def close(self, code: int, reason: str) -> None:
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+class UvicornSocket(AsgiSocket):
+    """Cuts off a peer that does not read to the end: uvicorn would wait for it for ever, and with
+    it the end of the server."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, send: Any, transport: asyncio.Transport) -> None:
+        super().__init__(send)
+        self._transport = transport
+
+    async def close(self, code: int, reason: str) -> None:
+        # Harmless for one that is closed by then.
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
+        await super().close(code, reason)
 
 
 class DaphneSocket(AsgiSocket):
@@ -58,6 +77,7 @@ class DaphneSocket(AsgiSocket):
     async def close(self, code: int, reason: str) -> None:
         # A transport with a paused producer would wait for it before it lets the connection go.
         self.release()
+        self._protocol.closeHandshakeTimeout = CLOSE_SECONDS
         await super().close(code, reason)
 
     def release(self) -> None:
@@ -95,4 +115,8 @@ def socket_for(scope: Mapping[str, Any], send: Any) -> AsgiSocket:
     protocol: Any = send.args[0] if isinstance(send, partial) and send.args else None
     if hasattr(getattr(protocol, "transport", None), "registerProducer"):
         return DaphneSocket(send, protocol)
+    transport: Any = getattr(getattr(send, "__self__", None), "transport", None)
+    # Not by its class: uvloop's transports are asyncio's in everything but that.
+    if callable(getattr(transport, "abort", None)):
+        return UvicornSocket(send, transport)
     return AsgiSocket(send)

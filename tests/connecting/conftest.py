@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from connections.models import Connection
+from tests.connecting.raw import RawClient
 from tests.support.client import WireClient
 from tests.support.database import Account
 from tests.support.server import ServerProcess
@@ -18,6 +20,7 @@ ALLOWED_ORIGINS = ("https://chat.example.com", "http://localhost:5173")
 
 Connect = Callable[..., Awaitable[WireClient]]
 MakeConversation = Callable[..., Awaitable[str]]
+ConnectRaw = Callable[..., Awaitable[RawClient]]
 ServerWith = Callable[..., ServerProcess]
 
 
@@ -31,6 +34,20 @@ def open_server(request: pytest.FixtureRequest, shared_server_with: ServerWith) 
     )
 
 
+@pytest.fixture
+async def connect_raw() -> AsyncIterator[ConnectRaw]:
+    """`await connect_raw(server, token)`: a client whose TCP socket the test holds."""
+    clients: list[RawClient] = []
+
+    async def connect_one(server: ServerProcess, token: str | None = None) -> RawClient:
+        clients.append(await asyncio.to_thread(RawClient, server, token))
+        return clients[-1]
+
+    yield connect_one
+    for client in clients:
+        client.close()
+
+
 def row_of(server: ServerProcess, connection_id: str) -> Connection:
     """A connection's row, as it is now."""
     return server.database.run(lambda alias: Connection.objects.using(alias).get(pk=connection_id))
@@ -38,12 +55,16 @@ def row_of(server: ServerProcess, connection_id: str) -> Connection:
 
 async def closed_row(server: ServerProcess, connection_id: str) -> Connection:
     """The same when it is closed, which is written a moment after the socket ends."""
-    async with asyncio.timeout(5):
-        while True:
-            row = await asyncio.to_thread(row_of, server, connection_id)
-            if row.disconnected_at is not None:
-                return row
-            await asyncio.sleep(0.02)
+    await until(lambda: row_of(server, connection_id).disconnected_at is not None)
+    return row_of(server, connection_id)
+
+
+async def until(is_so: Callable[[], bool], *, timeout: float = 5) -> None:
+    """Wait for what no event tells: what another process writes, holds or lets go."""
+    deadline = time.monotonic() + timeout
+    while not await asyncio.to_thread(is_so):
+        assert time.monotonic() < deadline, f"not so in {timeout} s"
+        await asyncio.sleep(0.02)
 
 
 def fields_of(line: str) -> dict[str, str]:

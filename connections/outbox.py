@@ -92,10 +92,7 @@ class Outbox:
             metrics.DROPS.labels("slow_consumer").inc()
             self._on_overflow()
             return
-        if self._queue is None:
-            self._queue = deque()
-        self._queue.append((text, size))
-        self._account(size)
+        self._enqueue(text, size)
 
     def close(self, farewell: str, code: int, reason: str, *, discard: bool) -> None:
         """Send `farewell` behind what waits (`discard`: instead of it), then close the socket."""
@@ -107,9 +104,19 @@ class Outbox:
             self._account(-sum(size for _, size in self._queue))
             self._queue.clear()
         if self._writer is None:
-            self._step(self._farewell(farewell, code, reason), farewell)
+            self._step(self._socket.send_text(farewell), farewell)
         else:
-            background.start(self._close_behind(farewell, code, reason), name="farewell")
+            self._enqueue(farewell, byte_size(farewell))
+        if self._writer is None:
+            self._step(self._socket.close(code, reason), "")
+        else:
+            background.start(self._close_behind(self._writer, code, reason), name="farewell")
+
+    def _enqueue(self, text: str, size: int) -> None:
+        if self._queue is None:
+            self._queue = deque()
+        self._queue.append((text, size))
+        self._account(size)
 
     def _step(self, coroutine: Coroutine[Any, Any, Any], text: str) -> None:
         """Run `coroutine` as far as it goes without waiting; a task for the rest, if any."""
@@ -139,21 +146,13 @@ class Outbox:
         finally:
             self._writer = None
 
-    async def _farewell(self, text: str, code: int, reason: str) -> None:
-        await self._socket.send_text(text)
-        await self._socket.close(code, reason)
-
-    async def _close_behind(self, farewell: str, code: int, reason: str) -> None:
-        writer = self._writer
-        try:
-            async with asyncio.timeout(FAREWELL_SECONDS):
-                if writer is not None:
-                    await asyncio.wait([writer])
-                await self._farewell(farewell, code, reason)
-        except TimeoutError:
-            if writer is not None:
-                writer.cancel()
+    async def _close_behind(self, writer: asyncio.Task[None], code: int, reason: str) -> None:
+        """Close the socket when everything is out, farewell too, or when that takes too long."""
+        await asyncio.wait([writer], timeout=FAREWELL_SECONDS)
+        if not writer.done():
+            writer.cancel()
             self._abandon()
+        try:
             await self._socket.close(code, reason)
         except Exception as error:
             self._broken(error)

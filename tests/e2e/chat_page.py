@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, WebSocketRoute, expect
 
 from tests.support.database import Account
+from tests.support.rest import rest_client
 from tests.support.server import ServerProcess
 
+# The addresses of WebSockets, for `route_web_socket`.
+SOCKETS = "**/ws/**"
 # Makes the page believe that its tab is hidden, or shown: all tabs of a headless browser are shown.
 SET_VISIBILITY = """state => {
     Object.defineProperty(document, "visibilityState", { get: () => state, configurable: true });
@@ -79,8 +82,20 @@ class ChatPage:
         await self.composer.fill(text)
         await self.composer.press("Enter")
 
+    async def choose(self, title: str) -> None:
+        """Open a conversation by the list."""
+        await self.conversation(title).click()
+        await expect(self.page.get_by_role("heading", name=title)).to_be_visible()
+        await self.expect_loaded()
+
     async def expect_online(self) -> None:
         await expect(self.status).to_have_text("Online")
+
+    async def expect_loaded(self) -> None:
+        """The conversation is joined, and its newest messages are there."""
+        await expect(self.page.get_by_role("region", name="Messages")).to_have_attribute(
+            "aria-busy", "false"
+        )
 
     async def expect_messages(self, *texts: str) -> None:
         """Exactly these messages come to be shown, in this order."""
@@ -100,6 +115,41 @@ class ChatPage:
     async def reload(self) -> None:
         await self.page.reload()
         await self.expect_online()
+        await self.expect_loaded()
+
+    async def severable(self) -> list[WebSocketRoute]:
+        """Reload; the page's sockets to come, newest last, which the test can close."""
+        sockets: list[WebSocketRoute] = []
+
+        def keep(socket: WebSocketRoute) -> None:
+            sockets.append(socket)
+            socket.connect_to_server()
+
+        await self.page.route_web_socket(SOCKETS, keep)
+        await self.reload()
+        return sockets
+
+    async def connection_id(self) -> str:
+        """As the details say it."""
+        await self.open_details()
+        connection_id = await self.fact("connection-id").inner_text()
+        await self.page.get_by_role("button", name="Close the details").click()
+        return connection_id
+
+    async def live_connections(self) -> list[dict[str, Any]]:
+        """The connections of this page's client, as REST tells them to its user."""
+        client_id = await self.fact("client-id").inner_text()
+        async with rest_client(self.server, self.account) as rest:
+            answer = await rest.get(f"/api/clients/{client_id}/connections")
+        assert answer.status_code == 200, answer.text
+        live: list[dict[str, Any]] = answer.json()["connections"]
+        return live
+
+    async def disconnect_by_an_administrator(self) -> None:
+        staff = self.server.make_user(is_staff=True)
+        async with rest_client(self.server, staff) as rest:
+            answer = await rest.delete(f"/api/connections/{await self.connection_id()}")
+        assert answer.status_code == 202, answer.text
 
     async def expect_signed_out(self) -> None:
         await expect(self.page).to_have_url(re.compile("/login/"))

@@ -5,8 +5,8 @@
         await alice.send("hello")
         await bob.expect_messages("hello")
 
-A browser belongs to one event loop, so all these tests run in that of the session. Whatever a page's
-console complains of fails the test, unless the test announced it: `pages.allow("ERR_…")`.
+A browser belongs to one event loop, so all these tests run in that of the session. Whatever the
+pages' consoles complain of fails the test, unless it was announced: `pages.allow("ERR_…")`.
 """
 
 from __future__ import annotations
@@ -28,14 +28,11 @@ from tests.support.rest import rest_client
 from tests.support.server import ServerProcess
 
 # What a page says while its server is away.
-SERVER_AWAY = (
-    "net::ERR_CONNECTION_REFUSED",
-    "net::ERR_CONNECTION_RESET",
-    "net::ERR_EMPTY_RESPONSE",
-)
+SERVER_AWAY = r"net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE)"
 expect.set_options(timeout=20_000)
 
 OpenChat = Callable[..., Awaitable[ChatPage]]
+MakeConversation = Callable[..., Awaitable[str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -81,7 +78,7 @@ StartTalk = Callable[..., Awaitable[Talk]]
 
 
 @pytest.fixture
-def start_talk(make_conversation: Callable[..., Awaitable[str]]) -> StartTalk:
+def start_talk(make_conversation: MakeConversation) -> StartTalk:
     """`await start_talk(server, title="Talk")`: a new `Talk` there."""
 
     async def start(server: ServerProcess, title: str = "Talk") -> Talk:
@@ -137,6 +134,8 @@ def chat(pages: chromium.BrowserPages) -> OpenChat:
         )
         opened_chat = ChatPage(page, talk.server, account)
         await opened_chat.expect_online()
+        if opened:
+            await opened_chat.expect_loaded()
         return opened_chat
 
     return open_chat

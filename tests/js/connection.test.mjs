@@ -263,6 +263,21 @@ test("a dead connection is found out soon after the tab is shown", async () => {
   assert.ok(statuses().includes("reconnecting"));
 });
 
+test("a dead connection is found out soon after the browser says that it is offline", async () => {
+  const { client, server, clock, page, states, connect } = setUp();
+  await connect();
+  server.override.ping = () => NOTHING;
+  page.dispatchEvent(new Event("offline"));
+  await clock.advance(4010);
+  assert.equal(states.find(({ status }) => status === "reconnecting").reason, "the server has fallen silent");
+  await clock.advance(10_000);
+  delete server.override.ping;
+  await clock.advance(1000);
+  page.dispatchEvent(new Event("offline"));
+  await clock.advance(10_000);
+  assert.equal(client.connection.status, "online");
+});
+
 test("an attempt that gets no welcome is given up", async () => {
   const { client, server, clock, statuses } = setUp();
   server.accept = () => {};
@@ -320,4 +335,18 @@ test("a hidden tab says away, says so again on the next connection, and takes it
   page.show("visible");
   await clock.advance(10);
   assert.deepEqual(server.frames("away").map(({ is_away }) => is_away), [true, true, false]);
+});
+
+test("a page that unloads is not away, and one that comes back from the browser's cache may be again", async () => {
+  const { server, clock, page, connect } = setUp();
+  await connect();
+  page.dispatchEvent(new Event("pagehide"));
+  page.show("hidden");
+  await clock.advance(10);
+  assert.deepEqual(server.frames("away"), []);
+  page.dispatchEvent(Object.assign(new Event("pageshow"), { persisted: true }));
+  page.show("visible");
+  page.show("hidden");
+  await clock.advance(10);
+  assert.equal(server.frames("away").at(-1).is_away, true);
 });

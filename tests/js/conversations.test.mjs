@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { refusal, setUp } from "./fakes.mjs";
+import { NOTHING, refusal, setUp } from "./fakes.mjs";
 
 const ROOM = "room-1";
 
@@ -271,6 +271,32 @@ test("read positions and session state that could not be said are said on the ne
   await clock.advance(2000);
   assert.equal(server.frames("read").length, 1);
   assert.equal(server.frames("state").length, 1);
+});
+
+test("what the server leaves unanswered is said on the next connection, what it refuses is not", async () => {
+  const { client, server, clock } = await joined();
+  server.override.read = () => NOTHING;
+  server.override.state = () => {
+    throw refusal("invalid");
+  };
+  client.read(ROOM, 3);
+  client.setState({ open: "a" });
+  await clock.advance(60_000);
+  const before = [server.frames("read").length, server.frames("state").length];
+  server.override = {};
+  server.cut();
+  await clock.advance(1000);
+  assert.equal(server.frames("read").length, before[0] + 1);
+  assert.equal(server.frames("read").at(-1).sequence, 3);
+  assert.equal(server.frames("state").length, before[1]);
+});
+
+test("the state is what was set here, before and after the server knows it", async () => {
+  const { client, clock } = await joined();
+  client.setState({ draft: "a" });
+  assert.deepEqual(client.state, { draft: "a" });
+  await clock.advance(50);
+  assert.deepEqual(client.state, { draft: "a" });
 });
 
 test("the other tabs' state and their number are taken over", async () => {

@@ -51,8 +51,8 @@ async def launched(executable: str) -> AsyncIterator[Browser]:
 class BrowserPages:
     """Opens pages, and remembers what went wrong in them.
 
-    That is: errors of scripts, what the console warns of, and violations of the page's policy, which
-    the console tells too. What a test brings about on purpose it announces by `allow`.
+    That is: errors of scripts, and what the console warns of, violations of the page's policy among
+    it. What a test brings about on purpose it announces by `allow`.
     """
 
     def __init__(self, browser: Browser) -> None:

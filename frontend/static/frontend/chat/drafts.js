@@ -2,12 +2,18 @@
 const MAX_DRAFT_CHARACTERS = 4_000;
 const SAVE_DELAY_MS = 600;
 
-/** What the person was doing, in the session's state: shared by all tabs, and there again after a reload. */
+/**
+ * What the person was doing, in the session's state: shared by all tabs, and there again after a reload.
+ *
+ * @typedef {object} Doing
+ * @property {string} [conversation_id] the conversation that was opened last
+ * @property {Record<string, string>} [drafts] by conversation
+ */
 export class Drafts {
   #client;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #saving;
-  /** @type {{conversation_id?: string, drafts?: Record<string, string>} | null} not saved yet */
+  /** Not saved yet. Only what was changed here, so that another tab's changes stay. @type {Doing | null} */
   #changed = null;
 
   /** @param {import("../ovara/ovara.js").OvaraClient} client */
@@ -16,26 +22,26 @@ export class Drafts {
     addEventListener("pagehide", () => this.#save());
   }
 
-  get #state() {
-    return this.#changed ?? this.#client.state;
+  /** @returns {Doing} */
+  get #doing() {
+    const { drafts, ...changed } = this.#changed ?? {};
+    const stored = this.#client.state;
+    return { ...stored, ...changed, drafts: { ...stored.drafts, ...drafts } };
   }
 
   /** @returns {string | null} the conversation that was open last */
   get lastConversation() {
-    return this.#state.conversation_id ?? null;
+    return this.#doing.conversation_id ?? null;
   }
 
   /** @param {string} conversationId @returns {string} */
   get(conversationId) {
-    return this.#state.drafts?.[conversationId] ?? "";
+    return this.#doing.drafts?.[conversationId] ?? "";
   }
 
   /** @param {string} conversationId @param {string} draft */
   set(conversationId, draft) {
-    const others = Object.entries(this.#state.drafts ?? {}).filter(([id]) => id !== conversationId);
-    let left = MAX_DRAFT_CHARACTERS;
-    const kept = [[conversationId, draft], ...others].filter(([, text]) => text !== "" && (left -= text.length) >= 0);
-    this.#change({ drafts: Object.fromEntries(kept) });
+    this.#change({ drafts: { ...this.#changed?.drafts, [conversationId]: draft } });
   }
 
   /** @param {string} conversationId */
@@ -43,9 +49,9 @@ export class Drafts {
     if (this.lastConversation !== conversationId) this.#change({ conversation_id: conversationId });
   }
 
-  /** @param {object} change */
+  /** @param {Doing} change */
   #change(change) {
-    this.#changed = { ...this.#state, ...change };
+    this.#changed = { ...this.#changed, ...change };
     clearTimeout(this.#saving);
     this.#saving = setTimeout(() => this.#save(), SAVE_DELAY_MS);
   }
@@ -53,7 +59,20 @@ export class Drafts {
   #save() {
     clearTimeout(this.#saving);
     if (!this.#changed) return;
-    void this.#client.setState(this.#changed);
+    const latestFirst = Object.keys(this.#changed.drafts ?? {}).reverse();
+    const { drafts = {}, ...rest } = this.#doing;
     this.#changed = null;
+    void this.#client.setState({ ...rest, drafts: withinLimit(drafts, latestFirst) });
   }
+}
+
+/**
+ * As many drafts as there is room for, empty ones left out.
+ * @param {Record<string, string>} drafts
+ * @param {string[]} first ids of those that matter most
+ */
+function withinLimit(drafts, first) {
+  let left = MAX_DRAFT_CHARACTERS;
+  const ids = new Set([...first, ...Object.keys(drafts)]);
+  return Object.fromEntries([...ids].map((id) => [id, drafts[id]]).filter(([, text]) => text !== "" && (left -= text.length) >= 0));
 }

@@ -44,10 +44,11 @@ const reload = { words: "Reload the page", act: () => location.reload() };
 const asNewClient = () => {
   client.forgetIdentity();
   client.connect();
-void loadConversations();
 };
 new Status(client, { retry, connect, sign_in: signIn, reload, new_client: { words: "Go on as a new client", act: asNewClient } });
 
+/** The conversation that the person is leaving in this tab. @type {string | null} */
+let leaving = null;
 const isNarrow = matchMedia("(max-width: 720px)");
 
 function renderConversations() {
@@ -55,16 +56,17 @@ function renderConversations() {
   if (open.thread) byId("thread-title").textContent = conversations.title(open.thread.id);
 }
 
-/** Opens what the address names, or, where there is room for both, what was open last. */
+/** Opens what the address names; where it names nothing and there is room for both, what was open last. */
 function route() {
+  if (!conversations.loaded) return;
   const named = location.hash.slice(1);
-  const isKnown = client.user !== null; // Only welcome tells what was open last.
-  const fallback = isNarrow.matches || !isKnown ? null : (drafts.lastConversation ?? conversations.items[0]?.id);
   const left = open.thread?.id;
-  const id = [named, fallback].find((candidate) => candidate && conversations.get(candidate)) ?? null;
+  const others = isNarrow.matches ? [] : [drafts.lastConversation, conversations.items[0]?.id];
+  const id = [named, ...others].find((candidate) => candidate && conversations.get(candidate)) ?? null;
+  if (named !== (id ?? "")) history.replaceState(null, "", id ? `#${id}` : location.pathname);
   if (id) show(id);
   else hide();
-  document.body.dataset.view = named && id ? "thread" : "list";
+  document.body.dataset.view = id ? "thread" : "list";
   renderConversations();
   if (left && !id) conversationList.focus(left);
 }
@@ -109,9 +111,9 @@ async function invite({ username: name }) {
 /** @param {string} name */
 async function removePerson(name) {
   if (!open.thread) return;
+  leaving = name === me.username ? open.thread.id : null;
   await api.removeParticipant(open.thread.id, name);
-  if (name === me.username) location.hash = "";
-  else await open.loadPeople();
+  await (leaving ? loadConversations() : open.loadPeople());
 }
 
 async function loadConversations() {
@@ -141,9 +143,12 @@ isNarrow.addEventListener("change", route);
 // Frames about the list may have been missed while there was no connection.
 client.on("welcome", () => void loadConversations());
 client.on("resync", ({ conversation_id }) => conversation_id ?? void loadConversations());
-client.on("conversation_removed", ({ conversation_id }) => {
-  if (open.thread?.id === conversation_id) location.hash = "";
+client.on("conversation_removed", ({ conversation_id, title }) => {
+  if (open.thread?.id !== conversation_id) return;
   route();
+  if (leaving !== conversation_id) {
+    setNotice(byId("conversations-error"), `You no longer take part in ${title ? `“${title}”` : "the conversation that was open"}.`);
+  }
 });
 client.on("state", () => {
   if (open.thread && !composer.busy) composer.setDraft(drafts.get(open.thread.id));

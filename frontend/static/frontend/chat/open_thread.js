@@ -62,7 +62,6 @@ export class OpenThread {
     this.close();
     const thread = new Thread(id, this.#me);
     this.thread = thread;
-    this.#list.clear();
     setNotice(byId("thread-error"));
     for (const entry of this.#client.pending(id)) thread.setPending(entry);
     thread.participants = this.#conversations.get(id)?.participants ?? [];
@@ -79,6 +78,7 @@ export class OpenThread {
     clearTimeout(this.#reading);
     this.#client.leave(this.thread.id).catch(shownInList);
     this.thread = null;
+    this.#list.clear();
   }
 
   /** @param {string} content */
@@ -127,6 +127,7 @@ export class OpenThread {
       this.#render();
     });
     onThread("typing", (thread, { user, is_typing }) => {
+      if (user.id === this.#me.id) return; // In another tab, or on another device.
       if (is_typing) thread.typing.set(user.id, user);
       else thread.typing.delete(user.id);
       this.#renderTyping();
@@ -235,6 +236,7 @@ export class OpenThread {
     const { thread } = this;
     if (!thread) return;
     this.#list.render(thread.items, { newAfter: thread.newAfter, olderAdded });
+    byId("scroll").setAttribute("aria-busy", String(!thread.loaded));
     byId("older").hidden = !thread.hasOlder;
     byId("thread-empty").hidden = !thread.loaded || !thread.isEmpty;
     setText(byId("thread-title"), this.#conversations.title(thread.id));

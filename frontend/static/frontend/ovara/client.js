@@ -233,6 +233,7 @@ export class OvaraClient extends Emitter {
 
   /** Replaces the session's state; without a connection it is said at the next one. @param {object} state */
   setState(state) {
+    if (this.#welcome) this.#welcome.session.state = state;
     return this.#standing.setState(state);
   }
 

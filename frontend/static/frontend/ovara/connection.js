@@ -98,7 +98,12 @@ export class Connection {
       handlers.onVisibility();
     };
     const onOnline = () => this.#wake({ networkChanged: true });
-    this.#signals = new PageSignals({ onOnline, onShown, onHidden: handlers.onVisibility }, options.window, options.document);
+    const onOffline = () => this.online && this.#heartbeat.check();
+    this.#signals = new PageSignals(
+      { onOnline, onOffline, onShown, onHidden: handlers.onVisibility },
+      options.window,
+      options.document,
+    );
   }
 
   get state() {

@@ -1,6 +1,8 @@
 import { OvaraError } from "./errors.js";
 
 const TRIES = 3;
+/** No answer to what was said: it is said again on the next connection. Everything else is a refusal. */
+const UNANSWERED = new Set(["disconnected", "timeout", "overloaded", "internal"]);
 
 /**
  * What the client wants the server to know whatever happens to the connection: that the tab is away,
@@ -63,14 +65,14 @@ export class Standing {
   /**
    * @param {string} type
    * @param {object} fields
-   * @returns {Promise<boolean>} whether there was an answer: a refusal is one too, and is not repeated
+   * @returns {Promise<boolean>} whether the server took note; a refusal counts, for it is not repeated
    */
   async #say(type, fields) {
     try {
       await this.#ask(type, fields, { tries: TRIES });
     } catch (error) {
       if (!(error instanceof OvaraError)) throw error;
-      if (error.code === "disconnected") return false;
+      if (UNANSWERED.has(error.code)) return false;
       console.warn(`Ovara: the server refused ${type}: ${error.code}: ${error.message}`);
     }
     return true;

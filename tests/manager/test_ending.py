@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from connections.close_codes import CLOSE_REASON_MAX_BYTES, CloseCode
+from connections.close_requests import request_close
 from connections.manager import WebSocketManager
 from connections.models import Connection
+from connections.registry.requests import RequestClose
 from ovara.database import in_thread
 from ovara.times import now
 from tests.support.in_process import FakeSocket, add, make_conversation, make_person, until
@@ -136,3 +138,16 @@ async def test_statistics_count_what_is_there(manager: WebSocketManager) -> None
         "active_conversations": 1,
     }
     assert (node["id"], node["alive"], node["connections"]) == (manager.node.id, True, 4)
+
+
+async def test_a_node_closes_nobody_who_spoke_since_another_process_looked(
+    manager: WebSocketManager,
+) -> None:
+    speaking, speaking_socket = await add(manager, await make_person())
+    silent, silent_socket = await add(manager, await make_person())
+    await be_silent(manager, silent, minutes=31)
+    cutoff = now() - timedelta(minutes=30)
+    request = RequestClose((speaking, silent), 4408, "inactive", inactive_before=cutoff)
+    await request_close(manager.node, request)
+    assert silent_socket.closed == (4408, "inactive")
+    assert speaking_socket.closed is None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from connections.manager import WebSocketManager
-from ovara import group_commit
 from ovara.accounts.models import User
 from ovara.database import in_thread
 from ovara.errors import Invalid, NotFound, TooLarge
@@ -177,8 +179,9 @@ async def test_a_message_is_delivered_though_its_caller_lost_patience(
     alice = await make_person()
     talk = await make_conversation(alice)
     _, socket = await add(manager, alice, None, talk)
-    # The writer waits for its turn meanwhile.
-    with group_commit._sqlite_turn:
+    # Somebody else writes meanwhile, so the journal has to wait.
+    with contextlib.closing(sqlite3.connect(connection.settings_dict["NAME"])) as other:
+        other.execute("BEGIN IMMEDIATE")
         posting = asyncio.create_task(manager.post_message(talk, "hello"))
         await until(lambda: len(journal) > 0)
         posting.cancel()

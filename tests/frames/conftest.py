@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import connect as websocket_connect
 
+from tests.frames.described import check
 from tests.support.client import WireClient
 from tests.support.database import Account
 from tests.support.server import ServerProcess
@@ -48,7 +50,9 @@ async def raw_texts(
 ) -> list[str]:
     """What a new connection gets for each of `frames`, byte for byte; one answer for each."""
     authorization = {"Authorization": f"Bearer {account.token()}"}
-    async with connect(server.ws_url, additional_headers=authorization, proxy=None) as socket:
+    async with websocket_connect(
+        server.ws_url, additional_headers=authorization, proxy=None
+    ) as socket:
         assert '"welcome"' in str(await socket.recv())
         texts = []
         for frame in frames:
@@ -97,6 +101,28 @@ class Talk:
             await client.send(frame | {"client_message_id": f"fill-{number}"})
         # In order: when this is answered, they are stored.
         await client.request(self.request("read", sequence=0), timeout=30)
+
+
+# Of one type and connection; hundreds of the same would only take time.
+FRAMES_TO_CHECK = 10
+
+
+@pytest.fixture
+async def connect(connect):
+    """The usual one; whatever came on its connections has to be what docs/asyncapi.yaml says."""
+    clients: list[WireClient] = []
+
+    async def connect_one(*args: Any, **options: Any) -> WireClient:
+        clients.append(await connect(*args, **options))
+        return clients[-1]
+
+    yield connect_one
+    for client in clients:
+        counted: Counter[str] = Counter()
+        for frame in client.received:
+            counted[frame["type"]] += 1
+            if counted[frame["type"]] <= FRAMES_TO_CHECK:
+                check(frame)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from connections.joining import expel
 from connections.manager import websocket_manager
 from connections.publication import publication
 from connections.registry.requests import RequestClose
+from connections.standing import DEACTIVATED, SIGNED_OUT
 from ovara import background
 from ovara.accounts.signals import token_revoked, user_deactivated
 from ovara.database import in_thread
@@ -99,14 +100,12 @@ def _user_deactivated(user_id: str, **_: Any) -> None:
 
 async def _close_of_token(key: str) -> None:
     ids = await in_thread(selectors.connections_of_token, key)
-    await request_close(node, RequestClose(tuple(ids), CloseCode.UNAUTHENTICATED, "signed out"))
+    await request_close(node, RequestClose(tuple(ids), CloseCode.UNAUTHENTICATED, SIGNED_OUT))
 
 
 async def _close_of_user(user_id: str) -> None:
     ids = await in_thread(selectors.connections_of_user, user_id)
-    await request_close(
-        node, RequestClose(tuple(ids), CloseCode.UNAUTHENTICATED, "this account was deactivated")
-    )
+    await request_close(node, RequestClose(tuple(ids), CloseCode.UNAUTHENTICATED, DEACTIVATED))
 
 
 def _can_deliver() -> bool:

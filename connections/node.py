@@ -28,6 +28,7 @@ from connections.registry.nodes import (
     nodes_reap_own_host,
 )
 from connections.registry.presence import PresenceChange, Settle
+from connections.standing import Standing
 from connections.timetable import Timetable
 from connections.typing_notes import TypingNotes
 from ovara import background
@@ -61,6 +62,7 @@ class Node:
         self.local = LocalConnections(self)
         self.presence_feed = PresenceFeed(self.hub.deliver)
         self.conversation_feed = ConversationFeed(self.publish)
+        self.standing = Standing(self.hub, self.local.close)
         self.typing = TypingNotes(self.publish)
         self._timetable = Timetable()
         self._started: asyncio.Future[None] | None = None

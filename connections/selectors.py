@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +20,7 @@ from connections.registry.liveness import (
     live_nodes,
 )
 from connections.registry.presence import conversations_joined, presence_state
+from ovara.accounts.selectors import inactive_among, revoked_among
 from ovara.conf import ovara_settings
 from ovara.times import now, wire
 
@@ -100,6 +102,13 @@ def connections_of_token(key: str) -> list[str]:
     """The live connections whose token is of the family `key`."""
     rows = live_connections().filter(token_family=key)
     return [str(pk) for pk in rows.values_list("pk", flat=True)]
+
+
+def rights_lost(
+    user_ids: Collection[str], token_keys: Collection[str]
+) -> tuple[set[str], set[str]]:
+    """The users among these that are gone or switched off, and the keys that were revoked."""
+    return inactive_among(user_ids), revoked_among(token_keys)
 
 
 def requested_closes(node_id: str) -> list[Connection]:

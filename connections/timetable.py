@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("connections")
 
-# A connection that another process asked to close is closed within this, whatever the layer does:
-# PROTOCOL wants a revoked token out within a second.
+# A connection that another process asked to close, or that has lost its right to be here, is closed
+# within this, whatever the layer does: a revoked token shall be out within a second.
 REQUESTS_SECONDS = 0.8
 # How late a deadline (idle, token, authentication) may be noticed.
 DEADLINES_SECONDS = 0.25
@@ -43,6 +43,7 @@ class Timetable:
             (settings.node_heartbeat_seconds, node.beat),
             (settings.node_heartbeat_seconds, node.settle),
             (min(REQUESTS_SECONDS, settings.node_heartbeat_seconds), node.close_requested),
+            (REQUESTS_SECONDS, node.standing.look),
             (DEADLINES_SECONDS, node.local.check_deadlines),
             (settings.cleanup_interval_seconds, clean),
             (QUEUES_SECONDS, _measure_queues),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ovara.accounts.models import RevokedToken
+from ovara.accounts.models import RevokedToken, User
 
 
 def revoked_among(keys: Collection[str]) -> set[str]:
@@ -12,3 +12,9 @@ def revoked_among(keys: Collection[str]) -> set[str]:
     if not keys:
         return set()
     return set(RevokedToken.objects.filter(jti__in=list(keys)).values_list("jti", flat=True))
+
+
+def inactive_among(user_ids: Collection[str]) -> set[str]:
+    """Those of `user_ids` whose account is switched off or does not exist; one query."""
+    active = User.objects.filter(pk__in=list(user_ids), is_active=True)
+    return set(user_ids).difference(str(pk) for pk in active.values_list("pk", flat=True))

@@ -102,8 +102,10 @@ class ChatPage:
         await expect(self.bubbles).to_have_text(list(texts))
 
     async def open_details(self) -> None:
-        await self.page.get_by_role("button", name="Details", exact=True).click()
-        await expect(self.page.locator("#details")).to_be_visible()
+        panel = self.page.locator("#details")
+        if await panel.is_hidden():
+            await self.page.get_by_role("button", name="Details", exact=True).click()
+        await expect(panel).to_be_visible()
 
     async def set_visibility(self, state: str) -> None:
         """Hide the tab or show it again: "hidden", "visible"."""

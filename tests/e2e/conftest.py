@@ -66,7 +66,7 @@ class Talk:
         return contents
 
     async def post(self, account: Account, *contents: str) -> None:
-        """Let `account` say this by REST."""
+        """Let `account` say this by REST, in this order."""
         async with rest_client(self.server, account) as rest:
             for content in contents:
                 path = f"/api/conversations/{self.id}/messages"

@@ -10,6 +10,7 @@ from playwright.async_api import WebSocketRoute, expect
 from tests.conftest import ServerWith
 from tests.e2e.chat_page import SOCKETS
 from tests.e2e.conftest import SERVER_AWAY, MakeConversation, OpenChat, StartTalk, Talk
+from tests.e2e.contrast import too_faint
 from tests.support.browser import BrowserPages
 from tests.support.rest import rest_client
 
@@ -123,6 +124,7 @@ async def test_while_it_waits_the_page_counts_down_and_try_now_does_not_wait(
     await expect(alice.status).to_have_text(re.compile(r"Reconnecting in (60|5\d) s"))
     await expect(alice.status).to_have_text(re.compile(r"Reconnecting in 5\d s"))
     await expect(alice.banner).to_contain_text("The connection was idle.")
+    assert await too_faint(alice.page) == {}
     await alice.banner.get_by_role("button", name="Try now").click()
     await expect(alice.status).to_have_text("Connecting…")
     await attempts[1].close(code=4408)

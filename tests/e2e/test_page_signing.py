@@ -12,8 +12,10 @@ from tests.e2e.conftest import OpenChat, Talk
 from tests.support.browser import BrowserPages
 
 READABLE_BY_SCRIPTS = """() => ({
-    local: { ...localStorage }, session: { ...sessionStorage }, cookies: document.cookie,
-    globals: Object.keys(window).filter((name) => typeof window[name] === "string").map((name) => window[name]),
+    local: { ...localStorage },
+    session: { ...sessionStorage },
+    cookies: document.cookie,
+    globals: Object.values(window).filter((value) => typeof value === "string"),
 })"""
 
 

@@ -8,6 +8,7 @@ from playwright.async_api import WebSocketRoute, expect
 
 from tests.e2e.chat_page import SOCKETS
 from tests.e2e.conftest import OpenChat, Talk
+from tests.e2e.contrast import too_faint
 
 
 async def test_two_people_with_two_tabs_each_see_every_message_once_and_in_one_order(
@@ -157,3 +158,4 @@ async def test_what_server_code_posts_is_shown_as_nobodys_in_person(
     author = alice.message("I am the assistant").locator(".message__author")
     await expect(author).to_have_text("Assistant")
     await expect(alice.message("bob came in").locator(".message__author")).to_be_hidden()
+    assert await too_faint(alice.page) == {}

@@ -1,0 +1,148 @@
+"""Nodes that die without a word: what they left is closed, and nobody waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from connections.models import Connection, Node, Subscription
+from tests.connecting.conftest import (
+    Connect,
+    MakeConversation,
+    ServerWith,
+    closed_row,
+    refused,
+    row_of,
+    until,
+)
+from tests.support.client import WireClient
+from tests.support.server import ServerProcess
+
+LAPSE_SECONDS = 1.2
+RESTLESS = {
+    "OVARA_NODE_HEARTBEAT_SECONDS": "0.2",
+    "OVARA_NODE_LAPSE_SECONDS": str(LAPSE_SECONDS),
+    "OVARA_CLEANUP_INTERVAL_SECONDS": "0.2",
+    "OVARA_PRESENCE_GRACE_SECONDS": "0.2",
+    "OVARA_MAX_CONNECTIONS_PER_CLIENT": "1",
+}
+
+
+@pytest.fixture
+def two_nodes(server_with: ServerWith) -> tuple[ServerProcess, ServerProcess]:
+    """Two servers on one database, with no layer between them."""
+    first = server_with(**RESTLESS)
+    return first, server_with(database=first.database, **RESTLESS)
+
+
+def rows(server: ServerProcess, model: Any, **conditions: Any) -> int:
+    def count(alias: str) -> int:
+        found: int = model.objects.using(alias).filter(**conditions).count()
+        return found
+
+    return server.database.run(count)
+
+
+async def test_a_start_closes_what_a_killed_process_of_this_host_left(
+    server_with: ServerWith, connect: Connect, make_conversation: MakeConversation
+) -> None:
+    server = server_with(OVARA_MAX_CONNECTIONS_PER_CLIENT="1")
+    alice = server.make_user()
+    conversation_id = await make_conversation(server, alice)
+    client = await connect(server, alice)
+    await client.join(conversation_id)
+    anonymous = await connect(server)
+    server.kill()
+    assert row_of(server, client.connection_id).disconnected_at is None
+
+    mark = server.log_mark()
+    server.restart()
+    # Nobody has to wait for the lapse, which is ten seconds: the only place is free again.
+    again = await connect(server, alice, client_id=client.client_id)
+    assert again.welcome["client_connections"] == 1
+    assert again.welcome["session"]["resumed"] is True
+    assert again.welcome["node"] != client.welcome["node"]
+    await server.wait_for_log("node_started .*reaped=2", since=mark)
+    for one in (client, anonymous):
+        row = row_of(server, one.connection_id)
+        assert (row.close_code, row.close_reason) == (1006, "its node died")
+    assert rows(server, Subscription, connection_id=client.connection_id, left_at=None) == 0
+    assert rows(server, Node, stopped_at=None) == 1
+
+
+async def test_a_node_whose_heartbeat_ends_is_reaped_by_another(
+    two_nodes: tuple[ServerProcess, ServerProcess],
+    connect: Connect,
+    make_conversation: MakeConversation,
+    rest: Callable[..., httpx.AsyncClient],
+) -> None:
+    dying, living = two_nodes
+    alice, bob = living.make_user(), living.make_user()
+    staff = living.make_user(is_staff=True)
+    conversation_id = await make_conversation(living, alice, bob)
+    lost, witness = await connect(dying, alice), await connect(living, bob)
+    await lost.join(conversation_id)
+    present = (await witness.join(conversation_id))["presence"]
+    assert {one["user"]["username"] for one in present} == {alice.username, bob.username}
+
+    dying.kill()
+    # Until the lapse it counts as alive: its connection takes the only place.
+    end = await refused(connect, living, alice, client_id=lost.client_id)
+    assert end.code == 4509
+    row = await closed_row(living, lost.connection_id)
+    assert (row.close_code, row.close_reason) == (1006, "its node died")
+    await witness.expect("user_left", user=alice.as_json)
+    again = await connect(living, alice, client_id=lost.client_id)
+    assert again.welcome["session"]["id"] == lost.session_id
+
+    stats = (await rest(living, staff).get("/api/connections/stats")).json()
+    assert [node["id"] for node in stats["nodes"]] == [witness.welcome["node"]]
+    assert stats["total_connections"] == 2
+    assert (await witness.request({"type": "ping"}))["type"] == "pong"
+
+
+async def test_a_node_that_was_only_asleep_sends_its_clients_back_and_lives_on(
+    two_nodes: tuple[ServerProcess, ServerProcess], connect: Connect
+) -> None:
+    sleeper, other = two_nodes
+    alice = other.make_user()
+    client, witness = await connect(sleeper, alice), await connect(other, other.make_user())
+    sleeper.signal(signal.SIGSTOP)
+    try:
+        await closed_row(other, client.connection_id)
+    finally:
+        sleeper.signal(signal.SIGCONT)
+    end = await client.closed()
+    assert end.code == 4412
+    assert end.disconnect is not None
+    assert end.disconnect["retry_after"] > 0
+    await sleeper.wait_for_log("node_taken_for_dead")
+    # Its row lives again, and so it takes people in.
+    node_id = client.welcome["node"]
+    await until(lambda: rows(other, Node, pk=node_id, stopped_at=None) == 1)
+    again = await connect(sleeper, alice, client_id=client.client_id)
+    assert again.welcome["node"] == node_id
+    assert (await witness.request({"type": "ping"}))["type"] == "pong"
+
+
+async def test_a_node_alone_that_was_asleep_does_not_take_itself_for_dead(
+    server_with: ServerWith, connect: Connect
+) -> None:
+    server = server_with(**RESTLESS)
+    client: WireClient = await connect(server, server.make_user())
+    server.signal(signal.SIGSTOP)
+    await asyncio.sleep(LAPSE_SECONDS + 0.3)
+    mark = server.log_mark()
+    server.signal(signal.SIGCONT)
+    for _ in range(5):
+        # Through several heartbeats and cleanups.
+        assert (await client.request({"type": "ping"}))["type"] == "pong"
+        await asyncio.sleep(0.1)
+    assert row_of(server, client.connection_id).disconnected_at is None
+    assert "node_taken_for_dead" not in "\n".join(server.logs().splitlines()[mark:])
+    assert rows(server, Connection, disconnected_at=None) == 1

@@ -134,7 +134,8 @@ def _clear_away(
     if not node.hub.holds("conversation", conversation_id):
         node.last_here([("conversation", conversation_id)])
     if subscribed and conversation_id not in connection.joined:
-        background.start(_unsubscribe(node, connection, conversation_id), name="unsubscribe")
+        undo = _unsubscribe(node, connection, conversation_id, insist=True)
+        background.start(undo, name="unsubscribe")
 
 
 def look_up(conversation_id: str, since: int | None, epoch: str | None) -> JoinAnswer:
@@ -184,8 +185,10 @@ async def leave_conversation(node: Node, connection: ConnectionInfo, conversatio
     node.last_here(node.hub.leave(connection, conversation_id))
 
 
-async def _unsubscribe(node: Node, connection: ConnectionInfo, conversation_id: str) -> None:
-    await registry.commit(Unsubscribe(connection.connection_id, conversation_id))
+async def _unsubscribe(
+    node: Node, connection: ConnectionInfo, conversation_id: str, *, insist: bool = False
+) -> None:
+    await registry.commit(Unsubscribe(connection.connection_id, conversation_id), insist=insist)
     node.settle_later()
 
 
@@ -201,4 +204,4 @@ async def expel(node: Node, conversation_id: str, user_id: str) -> None:
     expel_here(node, conversation_id, user_id)
     command = {"action": "expel", "conversation_id": conversation_id, "user_id": user_id}
     node.send(group_name("conversation", conversation_id), command)
-    node.announce(await registry.commit(Expel(conversation_id, user_id)))
+    node.announce(await registry.commit(Expel(conversation_id, user_id), insist=True))

@@ -31,7 +31,7 @@ from connections.sockets import FrameSocket
 from ovara import background
 from ovara.accounts.tokens import VerifiedToken
 from ovara.conf import ovara_settings
-from ovara.errors import NotFound, Overloaded
+from ovara.errors import NotFound
 from ovara.ids import new_id
 from ovara.logs import fields
 from ovara.times import wire
@@ -215,10 +215,9 @@ class LocalConnections:
     def _close_row(self, connection: ConnectionInfo, code: int, reason: str) -> None:
         client_id = connection.client_id if connection.user else None
         job = Close(connection.connection_id, client_id, connection.session_id, int(code), reason)
-        try:
-            registry.submit(job).add_done_callback(functools.partial(self._row_closed, job))
-        except Overloaded as error:
-            _not_closed(job, error)
+        # However long the database is away: until it is written, the row says that they are here.
+        left = registry.submit(job, insist=True)
+        left.add_done_callback(functools.partial(self._row_closed, job))
 
     def _row_closed(self, job: Close, left: Future[int]) -> None:
         """In the registry's thread."""

@@ -12,10 +12,10 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
+from ovara.turns import BUSY_TIMEOUT_SECONDS
+
 env = environ.Env()
 
-# How long a SQLite writer waits for another process's transaction before it gives up.
-SQLITE_BUSY_TIMEOUT_SECONDS = 20
 # Messages the in-memory layer keeps for the node's one channel before it drops in silence
 # (its default, 100, is made for one channel a connection).
 IN_MEMORY_CAPACITY = 100_000
@@ -89,7 +89,7 @@ def _sqlite(config: dict[str, Any]) -> dict[str, Any]:
         # Immediate: a transaction that will write waits for its turn at the start, instead of
         # failing half-way with "database is locked".
         "transaction_mode": "IMMEDIATE",
-        "timeout": SQLITE_BUSY_TIMEOUT_SECONDS,
+        "timeout": BUSY_TIMEOUT_SECONDS,
         # FULL: an acknowledged message survives a power cut (docs/adr/0003-sqlite-synchronous.md).
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     }

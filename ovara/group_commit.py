@@ -17,29 +17,22 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import Any, Generic
 
 from django.db import InterfaceError, OperationalError, connection
 
+from ovara.callers import Item, Job, Result, answer
 from ovara.errors import OvaraError, Overloaded
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from ovara.write_health import WriteHealth
 
 log = logging.getLogger(__name__)
 
-# SQLite has one writer at a time. Processes wait for each other by the busy timeout, which sleeps;
-# threads of one process take turns by this lock, which does not.
-_sqlite_turn = threading.Lock()
+# While the database takes nothing: the pause before what must be written is tried again.
+RETRY_SECONDS = 0.5
 
 
-def _renew_turn() -> None:
-    """A parent's thread that held it at the moment of a fork would hold the child's for ever."""
-    global _sqlite_turn
-    _sqlite_turn = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_renew_turn)
+class DatabaseAway(Overloaded):
+    """The database did not take a batch: gone, full, locked or read-only. Nothing was stored."""
 
 
 class GroupCommit(Generic[Item, Result]):
@@ -54,6 +47,7 @@ class GroupCommit(Generic[Item, Result]):
             the bad one fails alone.
         capacity: items that may wait before callers get `Overloaded`.
         max_batch: items in one transaction at the most.
+        health: told how each batch fares.
     """
 
     def __init__(
@@ -63,8 +57,10 @@ class GroupCommit(Generic[Item, Result]):
         *,
         capacity: int = 10_000,
         max_batch: int = 500,
+        health: WriteHealth | None = None,
     ) -> None:
         self.name = name
+        self._health = health or WriteHealth()
         self._write = write
         self._capacity = capacity
         self._max_batch = max_batch
@@ -73,7 +69,7 @@ class GroupCommit(Generic[Item, Result]):
         os.register_at_fork(after_in_child=self._begin)
 
     def _begin(self) -> None:
-        self._waiting: deque[_Job[Item, Result]] = deque()
+        self._waiting: deque[Job[Item, Result]] = deque()
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -83,24 +79,28 @@ class GroupCommit(Generic[Item, Result]):
         """Items that wait or are being written."""
         return len(self._waiting) + self._writing
 
-    async def commit(self, item: Item) -> Result:
+    async def commit(self, item: Item, *, insist: bool = False) -> Result:
         """Write `item`; return when it is committed.
 
         Callers of one loop are woken in the order of their items. A caller that is cancelled no
         longer hears of its item; the item is written all the same.
+
+        Args:
+            insist: wait for the database however long it is away, whatever else waits: for what
+                has happened already and must be known.
 
         Raises:
             Overloaded: the queue is full, or the database did not take the batch; nothing stored.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
-        self._enqueue(_Job(item, future, loop))
+        self._enqueue(Job(item, future, loop, insist))
         return await future
 
-    def submit(self, item: Item) -> Future[Result]:
+    def submit(self, item: Item, *, insist: bool = False) -> Future[Result]:
         """Like `commit`, for threads and for callers that do not wait."""
         future: Future[Result] = Future()
-        self._enqueue(_Job(item, future, None))
+        self._enqueue(Job(item, future, None, insist))
         return future
 
     def close(self, timeout_seconds: float = 10.0) -> bool:
@@ -118,9 +118,9 @@ class GroupCommit(Generic[Item, Result]):
         thread.join(timeout_seconds)
         return not thread.is_alive()
 
-    def _enqueue(self, job: _Job[Item, Result]) -> None:
+    def _enqueue(self, job: Job[Item, Result]) -> None:
         with self._wake:
-            if len(self._waiting) >= self._capacity:
+            if len(self._waiting) >= self._capacity and not job.insists:
                 raise Overloaded(f"The {self.name} is full. Nothing was stored; try again.")
             self._waiting.append(job)
             if self._thread is None:
@@ -132,12 +132,39 @@ class GroupCommit(Generic[Item, Result]):
         try:
             while batch := self._take():
                 results = self._write_batch([job.item for job in batch])
-                self._writing = 0
-                _answer(batch, results)
+                away = next((one for one in results if isinstance(one, DatabaseAway)), None)
+                self._health.attempted(self.name, away)
+                if away is None:
+                    self._writing = 0
+                    answer(batch, results)
+                else:
+                    self._give_up(batch, results, away)
         finally:
             connection.close()
 
-    def _take(self) -> list[_Job[Item, Result]]:
+    def _give_up(
+        self,
+        batch: Sequence[Job[Item, Result]],
+        results: Sequence[Result | Exception],
+        away: DatabaseAway,
+    ) -> None:
+        """Answer those of a batch that the database did not take, and all who wait behind it:
+        they would fare alike, and each batch would wait anew. Keep what must be written."""
+        with self._wake:
+            behind = list(self._waiting)
+            self._waiting.clear()
+            outcomes = [*zip(batch, results, strict=True), *((job, away) for job in behind)]
+            if not self._closing:
+                self._waiting.extend(job for job, result in outcomes if _is_kept(job, result))
+                outcomes = [pair for pair in outcomes if not _is_kept(*pair)]
+            self._writing = 0
+        answer([job for job, _ in outcomes], [result for _, result in outcomes])
+        with self._wake:
+            if self._waiting:
+                # Nothing but these is worth a try now, and their time is not pressing.
+                self._wake.wait_for(lambda: self._closing, RETRY_SECONDS)
+
+    def _take(self) -> list[Job[Item, Result]]:
         """The next batch; empty when the thread shall end."""
         with self._wake:
             while not self._waiting:
@@ -154,80 +181,35 @@ class GroupCommit(Generic[Item, Result]):
             return self._write_once(items)
         except (OperationalError, InterfaceError) as error:
             # Gone, full, locked or read-only: item by item would fail alike, and wait each time.
-            log.error("%s: the database did not take %d: %s", self.name, len(items), error)
             # A connection that is broken would fail for ever; a new one is made by the next use.
             connection.close()
-            return [_unavailable(self.name, error)] * len(items)
+            return [self._away(error) for _ in items]
         except OvaraError as error:
             return [error] * len(items)
         except Exception as error:
             log.exception("%s: a batch of %d failed", self.name, len(items))
             if len(items) == 1:
                 return [error]
-        return [result for item in items for result in self._write_batch([item])]
+        results: list[Result | Exception] = []
+        for item in items:
+            is_away = bool(results) and isinstance(results[-1], DatabaseAway)
+            results += results[-1:] if is_away else self._write_batch([item])
+        return results
 
     def _write_once(self, items: Sequence[Item]) -> Sequence[Result | Exception]:
-        connection.close_if_unusable_or_obsolete()
-        if connection.vendor == "sqlite":
-            with _sqlite_turn:
-                results = self._write(items)
-        else:
-            results = self._write(items)
+        self._health.attempting(self.name)
+        results = self._write(items)
         if len(results) != len(items):
             raise RuntimeError(f"{self.name}: {len(results)} results for {len(items)} items")
         return results
 
-
-class _Job(Generic[Item, Result]):
-    """An item and who waits for it: a loop's future, or a thread's where `loop` is None."""
-
-    __slots__ = ("future", "item", "loop")
-
-    def __init__(
-        self,
-        item: Item,
-        future: asyncio.Future[Result] | Future[Result],
-        loop: asyncio.AbstractEventLoop | None,
-    ) -> None:
-        self.item = item
-        self.future = future
-        self.loop = loop
+    def _away(self, error: Exception) -> DatabaseAway:
+        away = DatabaseAway(
+            f"The {self.name} can't reach the database. Nothing was stored; try again."
+        )
+        away.__cause__ = error
+        return away
 
 
-def _unavailable(name: str, error: Exception) -> Overloaded:
-    unavailable = Overloaded(f"The {name} can't reach the database. Nothing was stored; try again.")
-    unavailable.__cause__ = error
-    return unavailable
-
-
-def _answer(batch: Sequence[_Job[Item, Result]], results: Sequence[Result | Exception]) -> None:
-    """Resolve every future; one wake-up for each loop, however many wait there."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Job[Item, Result], Result | Exception]]]
-    by_loop = {}
-    for job, result in zip(batch, results, strict=True):
-        if job.loop is None:
-            _resolve(job, result)
-        else:
-            by_loop.setdefault(job.loop, []).append((job, result))
-    for loop, answers in by_loop.items():
-        try:
-            loop.call_soon_threadsafe(_resolve_all, answers)
-        except RuntimeError:
-            # The loop was closed meanwhile: nobody is left to hear it.
-            log.warning("%d callers were gone before their batch was committed", len(answers))
-
-
-def _resolve_all(
-    answers: Sequence[tuple[_Job[Item, Result], Result | Exception]],
-) -> None:
-    for job, result in answers:
-        _resolve(job, result)
-
-
-def _resolve(job: _Job[Item, Result], result: Result | Exception) -> None:
-    if job.future.done():
-        return
-    if isinstance(result, Exception):
-        job.future.set_exception(result)
-    else:
-        job.future.set_result(result)
+def _is_kept(job: Job[Any, Any], result: object) -> bool:
+    return job.insists and isinstance(result, DatabaseAway)

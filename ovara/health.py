@@ -16,6 +16,7 @@ from rest_framework.views import APIView
 from ovara import background
 from ovara.accounts.models import RevokedToken
 from ovara.database import in_thread
+from ovara.write_health import write_health
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,9 @@ async def failing_parts() -> list[str]:
 
 
 async def _check_database() -> None:
+    # It may well be read where it is locked, full or read-only.
+    if (problem := write_health.problem()) is not None:
+        raise RuntimeError(problem)
     await in_thread(RevokedToken.objects.filter(pk="readyz").exists)
 
 

@@ -26,6 +26,8 @@ from ovara.group_commit import GroupCommit
 from ovara.ids import new_id
 from ovara.prepared import PreparedInsert, PreparedSelect, PreparedUpdate, as_uuid
 from ovara.times import now, wire
+from ovara.turns import in_turn
+from ovara.write_health import write_health
 from sessions_app.models import Conversation, Message, Participant
 from sessions_app.records import MessageRecord, UserRef
 from sessions_app.signals import message_appended, message_committed
@@ -142,7 +144,9 @@ def write_batch(drafts: Sequence[Draft]) -> list[Appended | Exception]:
     return [Overloaded("Too many writers in this conversation. Nothing was stored; try again.")]
 
 
-journal: GroupCommit[Draft, Appended] = GroupCommit("journal", write_batch)
+journal: GroupCommit[Draft, Appended] = GroupCommit(
+    "journal", in_turn(write_batch), health=write_health
+)
 
 
 class _BatchWriter:

@@ -2,7 +2,8 @@
 
 A job says what shall be written; the writer thread takes all that wait and writes them in one
 transaction, kind by kind in the order of a connection's life: a connection is opened before it
-joins, and joins before it closes. Jobs of one connection that must keep another order are awaited.
+joins, and joins before it closes. Jobs of one connection that must keep another order are awaited;
+only the leave that takes back a failed join is not, and the next join may come right behind it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from django.db import transaction
 from connections.registry import activity, closing, opening, presence, requests
 from connections.registry.liveness import live_counts
 from ovara.group_commit import GroupCommit
+from ovara.turns import in_turn
+from ovara.write_health import write_health
 
 Handler = Callable[[Sequence[Any]], Sequence[Any]]
 
@@ -24,9 +27,9 @@ HANDLERS: dict[type, Handler] = {
     opening.Authenticate: opening.write_authentications,
     opening.Renew: opening.write_renewals,
     opening.Confirm: opening.write_confirmations,
+    presence.Unsubscribe: presence.write_unsubscribes,
     presence.Subscribe: presence.write_subscribes,
     presence.SetAway: presence.write_aways,
-    presence.Unsubscribe: presence.write_unsubscribes,
     presence.Expel: presence.write_expulsions,
     closing.Close: closing.write_closes,
     activity.Beat: activity.write_beats,
@@ -63,4 +66,4 @@ def _count_again(jobs: Sequence[Any], results: list[Any]) -> None:
         results[place] = dataclasses.replace(results[place], client_connections=count)
 
 
-registry: GroupCommit[Any, Any] = GroupCommit("registry", write_batch)
+registry: GroupCommit[Any, Any] = GroupCommit("registry", in_turn(write_batch), health=write_health)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections import Counter
 from collections.abc import Iterable
@@ -14,6 +15,11 @@ from connections.models import Connection, Node
 from ovara.conf import ovara_settings
 from ovara.times import now
 
+# The nodes of this very process. They live, though the database may have taken no heartbeat of
+# theirs for longer than the lapse.
+own_nodes: set[uuid.UUID] = set()
+os.register_at_fork(after_in_child=own_nodes.clear)
+
 
 def lapse_cutoff() -> datetime:
     """Heartbeats before this moment are a dead node's."""
@@ -22,7 +28,14 @@ def lapse_cutoff() -> datetime:
 
 def live_nodes() -> QuerySet[Node]:
     """Nodes that did not stop and whose heartbeat is younger than the lapse."""
-    return Node.objects.filter(stopped_at__isnull=True, last_heartbeat__gt=lapse_cutoff())
+    alive = Q(last_heartbeat__gt=lapse_cutoff()) | Q(pk__in=list(own_nodes))
+    return Node.objects.filter(alive, stopped_at__isnull=True)
+
+
+def dead_nodes() -> QuerySet[Node]:
+    """Nodes that did not stop, and whose heartbeat did."""
+    lapsed = Node.objects.filter(last_heartbeat__lte=lapse_cutoff(), stopped_at__isnull=True)
+    return lapsed.exclude(pk__in=list(own_nodes))
 
 
 def live_node_ids() -> list[uuid.UUID]:

@@ -7,10 +7,11 @@ import socket
 import uuid
 from datetime import datetime, timedelta
 
-from django.db.models import Q, QuerySet
+from django.db import transaction
+from django.db.models import QuerySet
 
 from connections.models import Connection, Node, Subscription
-from connections.registry.liveness import lapse_cutoff
+from connections.registry.liveness import dead_nodes, own_nodes
 from ovara.conf import ovara_settings
 from ovara.times import now
 
@@ -21,11 +22,14 @@ LOST_REASON = "its node died"
 
 def node_register() -> Node:
     """A row for this process."""
-    return Node.objects.create(hostname=socket.gethostname(), pid=os.getpid())
+    node = Node.objects.create(hostname=socket.gethostname(), pid=os.getpid())
+    own_nodes.add(node.pk)
+    return node
 
 
 def node_retire(node_id: uuid.UUID) -> None:
     """This node has stopped; whatever it still has open is closed."""
+    own_nodes.discard(node_id)
     _close_all(node_id, "its node stopped", left_at=now())
     Node.objects.filter(pk=node_id, stopped_at__isnull=True).update(stopped_at=now())
 
@@ -37,8 +41,7 @@ def node_revive(node_id: uuid.UUID) -> None:
 
 def lost_count() -> int:
     """How many connections `nodes_reap` would close now."""
-    dead = Node.objects.filter(stopped_at__isnull=True, last_heartbeat__lte=lapse_cutoff())
-    ids = list(dead.values_list("pk", flat=True))
+    ids = list(dead_nodes().values_list("pk", flat=True))
     return Connection.objects.filter(node_id__in=ids, disconnected_at__isnull=True).count()
 
 
@@ -48,7 +51,7 @@ def nodes_reap() -> int:
     Returns:
         How many connections were closed.
     """
-    return _reap(Q(last_heartbeat__lte=lapse_cutoff()))
+    return _reap(dead_nodes())
 
 
 def nodes_reap_own_host(node_id: uuid.UUID) -> int:
@@ -57,19 +60,21 @@ def nodes_reap_own_host(node_id: uuid.UUID) -> int:
     gone = [
         row.pk for row in others.exclude(pk=node_id) if row.pid == os.getpid() or not _runs(row.pid)
     ]
-    return _reap(Q(pk__in=gone)) if gone else 0
+    return _reap(others.filter(pk__in=gone)) if gone else 0
 
 
-def _reap(condition: Q) -> int:
-    closed = 0
-    for node in list(Node.objects.filter(condition, stopped_at__isnull=True)):
-        claimed = Node.objects.filter(
-            pk=node.pk, stopped_at__isnull=True, last_heartbeat=node.last_heartbeat
-        ).update(stopped_at=now())
-        if claimed:
-            # Since its last heartbeat nobody was served: the grace counts from there.
-            closed += _close_all(node.pk, LOST_REASON, left_at=node.last_heartbeat)
-    return closed
+def _reap(nodes: QuerySet[Node]) -> int:
+    return sum(_reap_one(node) for node in list(nodes))
+
+
+@transaction.atomic
+def _reap_one(node: Node) -> int:
+    """In one transaction: nobody would look again at a node that was claimed and not closed."""
+    claimed = Node.objects.filter(
+        pk=node.pk, stopped_at__isnull=True, last_heartbeat=node.last_heartbeat
+    ).update(stopped_at=now())
+    # Since its last heartbeat nobody was served: the grace counts from there.
+    return _close_all(node.pk, LOST_REASON, left_at=node.last_heartbeat) if claimed else 0
 
 
 def _close_all(node_id: uuid.UUID, reason: str, *, left_at: datetime) -> int:

@@ -1,0 +1,102 @@
+"""SQLite has one writer at a time: how those who write without pause take their turns.
+
+Threads of this process take turns by a lock, which wakes whoever waits. Processes can only try
+again. SQLite's own busy handler does that every 100 ms, and between the transactions of a busy
+writer there is hardly a millisecond: it was seen to starve for 8 s and more. So a batch tries
+again every few milliseconds, and gives up at the time at which SQLite would.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from django.db import OperationalError, connection
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# How long a writer waits for the others' transactions before it gives up. Clients wait for their
+# answers for 10 s, and whoever comes while a batch waits may wait as long again.
+BUSY_TIMEOUT_SECONDS = 4.0
+RETRY_SECONDS = (0.001, 0.005)
+
+_turn = threading.Lock()
+# `file`: device and inode of the database that this thread's connection has open.
+_opened = threading.local()
+
+
+def _renew_turn() -> None:
+    """A parent's thread that held it at the moment of a fork would hold the child's for ever."""
+    global _turn
+    _turn = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_turn)
+
+
+def in_turn(write: Callable[[Item], Result]) -> Callable[[Item], Result]:
+    """`write`, which begins with its transaction, as soon as nobody else writes.
+
+    For threads that write again and again: their connection stays open from batch to batch, since
+    opening one takes longer than a commit.
+
+    Raises:
+        OperationalError: others wrote for `BUSY_TIMEOUT_SECONDS`, or the database is out of order.
+    """
+
+    @functools.wraps(write)
+    def write_when_free(item: Item) -> Result:
+        if connection.vendor != "sqlite":
+            # These have queues of their own.
+            connection.close_if_unusable_or_obsolete()
+            return write(item)
+        deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+        if not _turn.acquire(timeout=BUSY_TIMEOUT_SECONDS):
+            raise OperationalError("database is locked by another thread of this process")
+        try:
+            _prepare_connection()
+            return _write_until(deadline, write, item)
+        finally:
+            _turn.release()
+
+    return write_when_free
+
+
+def _write_until(deadline: float, write: Callable[[Item], Result], item: Item) -> Result:
+    while True:
+        try:
+            return write(item)
+        except OperationalError as error:
+            if not _is_busy(error) or time.monotonic() >= deadline:
+                raise
+        time.sleep(random.uniform(*RETRY_SECONDS))
+
+
+def _prepare_connection() -> None:
+    """Have a connection to the file that is there now, one that doesn't wait for the others."""
+    try:
+        found = Path(connection.settings_dict["NAME"]).stat()
+    except OSError as error:
+        raise OperationalError(f"the database file can't be reached: {error.strerror}") from error
+    file = (found.st_dev, found.st_ino)
+    if file != getattr(_opened, "file", None):
+        # Another one has taken its place: what is written to the old one would be lost.
+        connection.close()
+    if connection.connection is None:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA busy_timeout = 0")
+        _opened.file = file
+
+
+def _is_busy(error: OperationalError) -> bool:
+    code: int = getattr(error.__cause__, "sqlite_errorcode", 0)
+    # The other bytes say more closely why.
+    return code & 0xFF == sqlite3.SQLITE_BUSY

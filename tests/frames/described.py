@@ -40,14 +40,14 @@ def check(frame: dict[str, Any], *, from_client: bool = False) -> None:
     ]
     assert keys, f"{frame['type']} is not in {PATH.name}"
     fitting = [key for key in keys if required(key) <= frame.keys()]
-    assert fitting, f"{frame} lacks fields"
+    assert fitting, f"it lacks fields: {str(frame)[:500]}"
     # Of the answers that fit, the one that tells the most.
     best = max(fitting, key=lambda key: len(required(key)))
     errors = [
         f"{best}{error.json_path[1:]}: {error.message[:300]}"
         for error in validator(best).iter_errors(frame)
     ]
-    assert not errors, (errors, frame)
+    assert not errors, f"{errors}: {str(frame)[:500]}"
 
 
 def required(key: str) -> set[str]:

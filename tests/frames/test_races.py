@@ -15,7 +15,7 @@ JOINERS = 24
 async def follow(talk, client, since):
     """Join in the middle of it; every message from `since` on, in the order in which they came."""
     ack = await client.join(talk.id, **({} if since is None else {"since": since}))
-    seen = [] if since is None else ack["messages"]
+    seen = [] if since is None else list(ack["messages"])
     if since is not None:
         assert ack["recovered"] is True
         while seen[-1:] and seen[-1]["sequence"] < ack["sequence"]:

@@ -1,0 +1,204 @@
+"""The database fails under a running server: nothing is promised that is not stored, everybody
+stays connected, and service returns by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ServerWith
+from tests.durability.scene import SETTINGS, Scene, is_healthy, server_in
+from tests.support.database import Database
+from tests.support.server import ServerProcess
+
+# Of the small file system that is filled up.
+DISK_BYTES = 6 * 1024 * 1024
+
+
+@pytest.fixture
+async def scene(server_with: ServerWith) -> AsyncIterator[Scene]:
+    async with Scene.on(server_with(**SETTINGS)) as scene:
+        yield scene
+
+
+@contextlib.contextmanager
+def locked(database: Database) -> Iterator[None]:
+    """Another process, as far as SQLite is concerned, writes and does not come to an end."""
+    other = sqlite3.connect(database.path, isolation_level=None)
+    with contextlib.closing(other):
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
+
+
+async def test_a_locked_database_is_said_in_time_and_all_is_well_when_it_is_free(
+    scene: Scene,
+) -> None:
+    await scene.say("before")
+    carol = await scene.connect(2)
+    await carol.join(scene.conversation_id)
+    again = uuid.uuid4().hex
+    with locked(scene.server.database):
+        refused = await scene.say("is it stored?", client_message_id=again)
+        assert (refused["type"], refused["code"]) == ("error", "overloaded")
+        assert await scene.failing_part() == ["database"]
+        assert await is_healthy(scene.server)
+        await carol.close()
+        assert (await scene.ask("join"))["code"] == "overloaded"
+        assert (await scene.ask("history"))["messages"][-1]["content"] == "before"
+        await scene.ask("typing", is_typing=True)
+        await scene.bob.expect("typing", is_typing=True)
+    answer = await scene.say("is it stored?", client_message_id=again)
+    assert answer["type"] == "ack" and "duplicate" not in answer
+    await scene.check_that_it_serves()
+    await scene.check_that_carol_left()
+
+
+async def test_a_short_lock_is_waited_for(scene: Scene) -> None:
+    with locked(scene.server.database):
+        await scene.alice.send(
+            {
+                "type": "message",
+                "id": "patient",
+                "conversation_id": scene.conversation_id,
+                "content": "hello",
+                "client_message_id": "patient",
+            }
+        )
+        await scene.alice.barrier()
+    ack = await scene.alice.expect("ack", id="patient")
+    scene.promised["patient"] = ack["message"]
+    await scene.check_that_it_serves()
+
+
+async def test_a_database_that_is_gone_is_said_and_all_is_well_when_it_is_back(
+    database_template: Database, tmp_path: Path
+) -> None:
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    with running(server_in(folder, database_template, tmp_path)) as server:
+        async with Scene.on(server) as scene:
+            await scene.say("before")
+            folder.rename(tmp_path / "away")
+            assert (await scene.say("lost?"))["code"] == "overloaded"
+            assert (await scene.ask("history"))["code"] == "overloaded"
+            await scene.until_ready(is_ready=False)
+            assert await is_healthy(server)
+            assert not folder.exists()
+            (tmp_path / "away").rename(folder)
+            await scene.check_that_it_serves()
+
+
+async def test_a_disk_that_is_full_is_said_and_all_is_well_when_there_is_room(
+    database_template: Database, tmp_path: Path
+) -> None:
+    with (
+        small_disk(tmp_path) as folder,
+        running(server_in(folder, database_template, tmp_path)) as server,
+    ):
+        async with Scene.on(server) as scene:
+            await fails_when_full(scene, lambda: fill(folder / "filler"))
+            (folder / "filler").unlink()
+            await scene.check_that_it_serves()
+
+
+async def test_an_error_of_the_disk_is_said_and_all_is_well_when_it_is_mended(
+    scene: Scene,
+) -> None:
+    """Where nothing can be mounted: a limit to the size of files does as well."""
+    limits = resource.prlimit(scene.server.pid, resource.RLIMIT_FSIZE)
+    log = Path(f"{scene.server.database.path}-wal")
+
+    def no_file_may_grow() -> None:
+        resource.prlimit(scene.server.pid, resource.RLIMIT_FSIZE, (log.stat().st_size, limits[1]))
+
+    await fails_when_full(scene, no_file_may_grow)
+    resource.prlimit(scene.server.pid, resource.RLIMIT_FSIZE, limits)
+    await scene.check_that_it_serves()
+
+
+async def fails_when_full(scene: Scene, fill: Callable[[], None]) -> None:
+    """The write-ahead log may have some room left; sooner or later it has to grow."""
+    await scene.say("before")
+    fill()
+    for _ in range(300):
+        answer = await scene.say("." * 30_000)
+        if answer["type"] == "error":
+            break
+    assert answer.get("code") == "overloaded", answer
+    await scene.until_ready(is_ready=False)
+    assert (await scene.ask("history"))["type"] == "ack"
+    assert await is_healthy(scene.server)
+
+
+async def test_a_server_whose_database_may_only_be_read_serves_as_soon_as_it_may_write(
+    database_template: Database, tmp_path: Path
+) -> None:
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    server = server_in(folder, database_template, tmp_path)
+    server.command = [*without_the_right_to_ignore_permissions(), *server.command]
+    set_writable(folder, False)
+    with running(server):
+        assert await is_healthy(server)
+        refused = await Scene.refused(server)
+        assert (refused["code"], refused["reconnect"]) == (4413, True)
+        set_writable(folder, True)
+        async with Scene.on(server) as scene:
+            await scene.say("before")
+            await scene.check_that_it_serves()
+
+
+@contextlib.contextmanager
+def running(server: ServerProcess) -> Iterator[ServerProcess]:
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@contextlib.contextmanager
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of `DISK_BYTES`; skips the test where we may not mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Leave no room in `path`'s file system."""
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        for size in (65_536, 512):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+
+
+def set_writable(folder: Path, is_writable: bool) -> None:
+    for path in (*folder.iterdir(), folder):
+        path.chmod(0o700 if is_writable else 0o500)
+
+
+def without_the_right_to_ignore_permissions() -> list[str]:
+    """What root must give up for a file's permissions to mean anything."""
+    if os.geteuid():
+        return []
+    setpriv = shutil.which("setpriv") or pytest.skip("setpriv is not installed: util-linux")
+    return [setpriv, "--bounding-set=-dac_override", "--inh-caps=-dac_override"]

@@ -6,6 +6,7 @@ class ConnectionsConfig(AppConfig):
     verbose_name = "Connections"
 
     def ready(self) -> None:
-        from connections import listeners
+        from connections import checks, listeners
 
+        checks.register_all()
         listeners.connect()

@@ -15,11 +15,19 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from django.db import DatabaseError
+
 from connections.auth import Application, Receive, Scope, Send
 from connections.manager import websocket_manager
 from ovara import background
+from ovara.errors import Overloaded
+from ovara.logs import fields
 
 log = logging.getLogger("connections")
+
+HELP = (
+    "Look at DATABASE_URL, and whether `manage.py migrate` was run; the next request tries again."
+)
 
 
 class NodeApplication:
@@ -52,6 +60,8 @@ class NodeApplication:
             _hook_shutdown()
         try:
             await websocket_manager.node.ensure_started()
+        except (Overloaded, DatabaseError) as error:
+            log.error(fields("node_not_started", reason=error.__cause__ or error, help=HELP))
         except Exception:
             log.exception("the node could not start; the next request tries again")
 

@@ -44,6 +44,10 @@ NOT_DELIVERED = (
     "Stored, but not delivered: this process shares no channel layer with the server. "
     "Set REDIS_URL for both."
 )
+JOIN_NODES = (
+    "These servers share a database, but can't reach each other's connections. "
+    "Set REDIS_URL for all of them, or run one."
+)
 # How long after the grace a leave is announced, at most.
 SETTLE_SLACK_SECONDS = 0.1
 # Sessions of active connections are prolonged every so many heartbeats.
@@ -108,6 +112,9 @@ class Node:
         log.info(
             fields("node_started", node=self.id, host=row.hostname, pid=row.pid, reaped=reaped)
         )
+        others = 0 if is_shared() else await in_thread(selectors.other_nodes, self.id)
+        if others:
+            log.warning(fields("nodes_apart", node=self.id, others=others, help=JOIN_NODES))
 
     def send_away(self) -> None:
         """Take nobody in any more, and send everybody to come back elsewhere; never waits."""

@@ -55,6 +55,11 @@ def _node(node: Node, connections: int) -> dict[str, Any]:
     }
 
 
+def other_nodes(node_id: str) -> int:
+    """How many other nodes are alive."""
+    return live_nodes().exclude(pk=node_id).count()
+
+
 def client_connections(client_id: str) -> list[dict[str, Any]]:
     """A client's live connections, oldest first, as REST shows them."""
     rows = list(live_connections().filter(client_id=client_id).order_by("connected_at", "id"))

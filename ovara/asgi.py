@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from channels.routing import ProtocolTypeRouter
 from django.core.asgi import get_asgi_application
+from django.core.exceptions import ImproperlyConfigured
+
+# What uvicorn's and gunicorn's workers end with where the next start would fail alike: the whole
+# server then gives up, rather than start worker after worker.
+BAD_SETTINGS = 3
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ovara.settings")
-django_application = get_asgi_application()
+try:
+    django_application = get_asgi_application()
+except ImproperlyConfigured as error:
+    print(f"Ovara cannot start. {error}", file=sys.stderr)  # noqa: T201
+    sys.exit(BAD_SETTINGS)
 
 # Only now: these need the apps to be loaded.
 from connections.lifespan import NodeApplication  # noqa: E402

@@ -20,6 +20,12 @@ env = environ.Env()
 # (its default, 100, is made for one channel a connection).
 IN_MEMORY_CAPACITY = 100_000
 
+_ASGI_SERVERS = {"uvicorn", "gunicorn", "hypercorn", "granian"}
+# The same by `python -m`.
+_ASGI_SERVER_MODULES = tuple(
+    f"{name}/__main__.py" for name in (*sorted(_ASGI_SERVERS), "ovara/server")
+)
+
 _DATABASE_SCHEMES = {"sqlite", "postgres", "postgresql"}
 
 
@@ -157,18 +163,13 @@ def refuse_workers_without_redis(redis_urls: list[str]) -> None:
 
 
 def _worker_count() -> int:
-    asgi_servers = {"uvicorn", "gunicorn", "hypercorn", "granian"}
-    # `spawn`ed workers see their parent's argument list in `sys.orig_argv` no more than ours, so
-    # the parent process hands the number on in the environment.
-    words = sys.argv
-    if not any(
-        Path(word).name in asgi_servers or word.endswith("uvicorn/__main__.py")
-        for word in words[:1]
-    ):
+    """How many processes this server has. Spawned workers have their parent's arguments."""
+    program, *words = sys.argv or [""]
+    if Path(program).name not in _ASGI_SERVERS and not program.endswith(_ASGI_SERVER_MODULES):
         return 1
     for position, word in enumerate(words):
         name, _, value = word.partition("=")
         if name in {"--workers", "-w"}:
-            text = value or (words[position + 1] if position + 1 < len(words) else "")
+            text = value or "".join(words[position + 1 : position + 2])
             return int(text) if text.isdigit() else 1
     return int(env.int("WEB_CONCURRENCY", default=1))

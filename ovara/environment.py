@@ -12,6 +12,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
+from ovara.sqlite_file import ExistingFile
 from ovara.turns import BUSY_TIMEOUT_SECONDS
 
 env = environ.Env()
@@ -96,6 +97,7 @@ def _sqlite(config: dict[str, Any]) -> dict[str, Any]:
         # failing half-way with "database is locked".
         "transaction_mode": "IMMEDIATE",
         "timeout": BUSY_TIMEOUT_SECONDS,
+        "factory": ExistingFile,
         # FULL: an acknowledged message survives a power cut (docs/adr/0003-sqlite-synchronous.md).
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     }

@@ -87,15 +87,17 @@ async def test_a_database_that_is_gone_is_said_and_all_is_well_when_it_is_back(
     folder.mkdir()
     with running(server_in(folder, database_template, tmp_path)) as server:
         async with Scene.on(server) as scene:
-            await scene.say("before")
-            folder.rename(tmp_path / "away")
-            assert (await scene.say("lost?"))["code"] == "overloaded"
-            assert (await scene.ask("history"))["code"] == "overloaded"
-            await scene.until_ready(is_ready=False)
-            assert await is_healthy(server)
-            assert not folder.exists()
-            (tmp_path / "away").rename(folder)
-            await scene.check_that_it_serves()
+            # A volume with all of it, then the file alone: its write-ahead log stays behind.
+            for path in (folder, folder / "db.sqlite3"):
+                await scene.say("before")
+                path.rename(tmp_path / "away")
+                assert (await scene.say("lost?"))["code"] == "overloaded"
+                assert (await scene.ask("history"))["code"] == "overloaded"
+                await scene.until_ready(is_ready=False)
+                assert await is_healthy(server)
+                assert not path.exists(), "an empty database was made in its place"
+                (tmp_path / "away").rename(path)
+                await scene.check_that_it_serves()
 
 
 async def test_a_disk_that_is_full_is_said_and_all_is_well_when_there_is_room(

@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from connections import metrics, selectors
+from connections.bus import is_shared
+from connections.close_codes import CloseCode
+from connections.close_requests import request_close
 from connections.hub import ConnectionInfo
 from connections.publication import Publication, group_name
 from connections.registry import registry
 from connections.registry.presence import Expel, Subscribe, Unsubscribe
+from connections.registry.requests import RequestClose
 from ovara import background
 from ovara.conf import ovara_settings
 from ovara.database import in_thread
@@ -201,7 +205,17 @@ def expel_here(node: Node, conversation_id: str, user_id: str) -> None:
 
 async def expel(node: Node, conversation_id: str, user_id: str) -> None:
     """The same on every node, and in the database."""
+    if not node.running and not is_shared():
+        await _send_back(node, conversation_id, user_id)
     expel_here(node, conversation_id, user_id)
     command = {"action": "expel", "conversation_id": conversation_id, "user_id": user_id}
     node.send(group_name("conversation", conversation_id), command)
     node.announce(await registry.commit(Expel(conversation_id, user_id), insist=True))
+
+
+async def _send_back(node: Node, conversation_id: str, user_id: str) -> None:
+    """From a process that reaches nobody: the database ends the user's connections that have
+    joined; they come back at once, and this conversation refuses them."""
+    ids = await in_thread(selectors.connections_joined, conversation_id, user_id)
+    reason = "taken out of a conversation"
+    await request_close(node, RequestClose(tuple(ids), CloseCode.DRAINING, reason))

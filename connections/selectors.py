@@ -103,6 +103,14 @@ def connections_of_user(user_id: str) -> list[str]:
     ]
 
 
+def connections_joined(conversation_id: str, user_id: str) -> list[str]:
+    """A user's connections that have joined a conversation."""
+    rows = Subscription.objects.filter(
+        conversation_id=conversation_id, user_id=user_id, left_at__isnull=True
+    )
+    return [str(pk) for pk in rows.values_list("connection_id", flat=True)]
+
+
 def connections_of_token(key: str) -> list[str]:
     """The live connections whose token is of the family `key`."""
     rows = live_connections().filter(token_family=key)

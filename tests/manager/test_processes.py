@@ -39,6 +39,14 @@ for kind, target in {targets!r}.items():
     except Exception as error:
         print(repr(error))
 """
+REMOVE = """
+import django
+django.setup()
+from sessions_app.models import Conversation
+from sessions_app.services import participant_remove
+conversation = Conversation.objects.get(pk={conversation!r})
+participant_remove(conversation=conversation, username={username!r})
+"""
 # Another kind of worker is forked from a parent that has used the manager already.
 FORKING_WORKER = """
 import django, os, sys
@@ -174,6 +182,20 @@ async def test_a_reason_longer_than_a_close_frame_ends_the_connection_all_the_sa
     closed = await talk.alice.closed(timeout=2)
     assert closed.code == 4510
     assert closed.disconnect is not None and closed.disconnect["reason"] == reason
+
+
+async def test_a_participant_removed_in_a_shell_hears_nothing_more_of_the_conversation(
+    alone: Talk,
+) -> None:
+    await alone.bob.join(alone.conversation_id)
+    bob = alone.bob.welcome["user"]["username"]
+    code = REMOVE.format(conversation=alone.conversation_id, username=bob)
+    succeeded(alone.python(code))
+    closed = await alone.bob.closed(timeout=2)
+    assert closed.code == 4412
+    await alone.alice.message(alone.conversation_id, "in private")
+    assert not [frame for frame in alone.bob.frames if frame["type"] == "message"]
+    assert alone.alice.socket.close_code is None
 
 
 async def test_the_statistics_in_a_shell_are_the_servers(alone: Talk) -> None:

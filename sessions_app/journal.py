@@ -2,8 +2,8 @@
 
 Sequences are given out by writing them. A batch's messages get last+1 … last+n of their
 conversation; the unique constraint (conversation, sequence) is the arbiter among nodes, and who
-loses the race reads the new last and tries again. `Conversation.last_sequence` is moved by
-compare-and-set behind the messages, and is only a cache of the greatest sequence stored.
+loses the race reads the new last and tries again. `Conversation.last_sequence` is moved behind the
+messages, forward only, and is only a cache of the greatest sequence stored.
 A second constraint (conversation, sender, client_message_id) makes a repeat harmless.
 """
 
@@ -181,7 +181,7 @@ class _BatchWriter:
                 stored[draft.repeat_key] = record
                 results.append(Appended(record, duplicate=False))
         self._insert(fresh)
-        self._move_caches(cached, fresh)
+        self._move_caches(cached, last)
         return results
 
     def _cached_sequences(self) -> dict[str, int]:
@@ -249,22 +249,21 @@ class _BatchWriter:
             ]
         )
 
-    def _move_caches(self, cached: dict[str, int], records: Sequence[MessageRecord]) -> None:
-        """The message rows are the truth; where another process moved the cache first, its
-        attempt or ours has lost a sequence already and is written again."""
-        newest = {record.conversation_id: record.sequence for record in records}
+    def _move_caches(self, cached: dict[str, int], last: dict[str, int]) -> None:
+        """Forward only, whoever else moves them; also where they were behind what is stored."""
         _MOVE_CACHE.run(
             [
-                (uuid.UUID(conversation_id), cached[conversation_id], sequence, self.moment)
-                for conversation_id, sequence in newest.items()
+                (uuid.UUID(conversation_id), sequence, self.moment)
+                for conversation_id, sequence in last.items()
+                if sequence > cached[conversation_id]
             ]
         )
 
 
 def _move_cache(
-    conversation_id: uuid.UUID, cached: int, newest: int, moment: datetime
+    conversation_id: uuid.UUID, newest: int, moment: datetime
 ) -> tuple[QuerySet[Conversation], dict[str, Any]]:
-    rows = Conversation.objects.filter(pk=conversation_id, last_sequence=cached)
+    rows = Conversation.objects.filter(pk=conversation_id, last_sequence__lt=newest)
     return rows, {"last_sequence": newest, "updated_at": moment}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,8 @@ from connections.manager import WebSocketManager
 from ovara.accounts.models import User
 from ovara.database import in_thread
 from ovara.errors import NotFound, Overloaded
-from sessions_app.journal import Draft, journal
+from ovara.times import now
+from sessions_app.journal import _MOVE_CACHE, Draft, journal
 from sessions_app.models import Conversation, Message
 from sessions_app.records import UserRef
 from sessions_app.services import conversation_create
@@ -161,6 +163,19 @@ def test_a_cache_behind_the_truth_is_healed(talk: str, cached: int) -> None:
     assert journal.submit(draft(talk, "d")).result(5).message.sequence == 4
     assert sequences(talk) == [1, 2, 3, 4]
     assert Conversation.objects.get(pk=talk).last_sequence == 4
+
+
+def test_a_repeat_too_heals_a_cache_behind_the_truth(talk: str) -> None:
+    journal.submit(draft(talk, "a")).result(5)
+    Conversation.objects.filter(pk=talk).update(last_sequence=0)
+    assert journal.submit(draft(talk, "a")).result(5).duplicate
+    assert Conversation.objects.get(pk=talk).last_sequence == 1
+
+
+def test_a_writer_who_is_late_does_not_move_the_cache_back(talk: str) -> None:
+    Conversation.objects.filter(pk=talk).update(last_sequence=7)
+    _MOVE_CACHE.run([(uuid.UUID(talk), 6, now())])
+    assert Conversation.objects.get(pk=talk).last_sequence == 7
 
 
 def test_only_participants_may_send_where_that_is_asked_for(talk: str) -> None:

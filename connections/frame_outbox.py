@@ -1,8 +1,8 @@
 """The outbox where the server takes finished frames (`ovara.server.frames`): no coroutine, no task.
 
-While the transport's buffer is below its high-water mark a frame is written at once, and a
-publication's frame is built for its first member only. Above it frames wait here, bounded, until
-the transport says that there is room again.
+A publication's frame is built for its first member only. What one connection gets in one turn of
+the event loop leaves in one write. While the transport's buffer is over its high-water mark frames
+wait here, bounded, until the transport says that there is room again.
 """
 
 from __future__ import annotations
@@ -15,12 +15,43 @@ from connections import metrics
 from connections.outbox import FAREWELL_SECONDS
 from ovara.server.frames import FrameTransport, text_frame
 
+# Frames that are written without waiting for the end of the turn: by their size, by their number.
+# A write of so much costs more than what a second one would.
+LARGE_BYTES = 8_192
+MANY = 64
 
-class _Newest:
-    """The text that was sent last, by anybody, and its frame: a fan-out sends one text to many."""
 
-    text = ""
-    frame = text_frame("")
+class Turn:
+    """One loop's outboxes that have something to write at the end of its turn.
+
+    And the text that was sent last, by anybody, with its frame: a fan-out sends one text to many.
+    """
+
+    current: Turn | None = None
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.waiting: list[FrameOutbox] = []
+        self.text = ""
+        self.frame = text_frame("")
+
+    @classmethod
+    def of_running_loop(cls) -> Turn:
+        loop = asyncio.get_running_loop()
+        if cls.current is None or cls.current.loop is not loop:
+            cls.current = Turn(loop)
+        return cls.current
+
+    def add(self, outbox: FrameOutbox) -> None:
+        """Let `outbox` write at the end of this turn."""
+        if not self.waiting:
+            self.loop.call_soon(self._end)
+        self.waiting.append(outbox)
+
+    def _end(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for outbox in waiting:
+            outbox.flush()
 
 
 class FrameOutbox:
@@ -33,7 +64,16 @@ class FrameOutbox:
         on_overflow: the peer reads too slowly; called once.
     """
 
-    __slots__ = ("_closing", "_max_bytes", "_on_overflow", "_queue", "_queued", "_transport")
+    __slots__ = (
+        "_closing",
+        "_max_bytes",
+        "_on_overflow",
+        "_queue",
+        "_queued",
+        "_this_turn",
+        "_transport",
+        "_turn",
+    )
 
     def __init__(
         self, transport: FrameTransport, max_bytes: int, on_overflow: Callable[[], None]
@@ -41,6 +81,9 @@ class FrameOutbox:
         self._transport = transport
         self._max_bytes = max_bytes
         self._on_overflow = on_overflow
+        self._turn = Turn.of_running_loop()
+        # What this turn of the loop brought; None where it has brought nothing yet.
+        self._this_turn: list[bytes] | None = None
         self._queue: deque[bytes] | None = None
         self._queued = 0  # bytes
         self._closing = False
@@ -51,18 +94,37 @@ class FrameOutbox:
         """Bytes that the peer has not taken."""
         return self._queued + self._transport.buffered_bytes()
 
-    def put(self, text: str, *, droppable: bool = False) -> None:
+    def put(self, text: str, droppable: bool = False) -> None:
         """Send `text`; droppable frames are dropped once the outbox is half full."""
-        if self._closing:
-            return
-        if text is not _Newest.text:
-            _Newest.text, _Newest.frame = text, text_frame(text)
-        if self._transport.is_writable and not self._queue:
-            self._transport.write_frame(_Newest.frame)
+        turn = self._turn
+        if text is turn.text:
+            frame = turn.frame
         else:
-            self._wait_in_line(_Newest.frame, droppable)
+            turn.text, turn.frame = text, text_frame(text)
+            frame = turn.frame
+        frames = self._this_turn
+        if frames is not None:
+            frames.append(frame)
+            if len(frames) > MANY or len(frame) > LARGE_BYTES:
+                self.flush()
+        elif not self._transport.is_writable or self._queue or self._closing:
+            self._wait_in_line(frame, droppable)
+        elif len(frame) > LARGE_BYTES:
+            self._transport.write_frame(frame)
+        else:
+            self._this_turn = [frame]
+            turn.add(self)
+
+    def flush(self) -> None:
+        """Write what this turn brought."""
+        frames = self._this_turn
+        if frames is not None:
+            self._this_turn = None
+            self._transport.write_frame(frames[0] if len(frames) == 1 else b"".join(frames))
 
     def _wait_in_line(self, frame: bytes, droppable: bool) -> None:
+        if self._closing:
+            return
         waiting = self.waiting
         if droppable and waiting > self._max_bytes // 2:
             metrics.DROPS.labels("slow_consumer").inc()
@@ -70,16 +132,20 @@ class FrameOutbox:
             metrics.DROPS.labels("slow_consumer").inc()
             self._on_overflow()
         else:
-            if self._queue is None:
-                self._queue = deque()
-            self._queue.append(frame)
-            self._account(len(frame))
+            self._enqueue(frame)
+
+    def _enqueue(self, frame: bytes) -> None:
+        if self._queue is None:
+            self._queue = deque()
+        self._queue.append(frame)
+        self._account(len(frame))
 
     def close(self, farewell: str, code: int, reason: str, *, discard: bool) -> None:
         """Send `farewell` behind what waits (`discard`: instead of it), then close the socket."""
         if self._closing:
             return
         self._closing = True
+        self.flush()
         if discard:
             metrics.DROPS.labels("slow_consumer").inc(len(self._queue or ()))
             self._abandon()
@@ -87,9 +153,8 @@ class FrameOutbox:
             self._transport.write_frame(text_frame(farewell))
             self._transport.close(code, reason)
             return
-        self._queue.append(text_frame(farewell))
-        self._account(len(self._queue[-1]))
-        timer = asyncio.get_running_loop().call_later(FAREWELL_SECONDS, self._end, code, reason)
+        self._enqueue(text_frame(farewell))
+        timer = self._turn.loop.call_later(FAREWELL_SECONDS, self._end, code, reason)
         self._transport.writing_resumed = lambda: self._drain_and_end(timer, code, reason)
 
     def _drain(self) -> None:
@@ -108,16 +173,11 @@ class FrameOutbox:
         self._abandon()
         self._transport.close(code, reason)
 
-    def abandon(self) -> None:
-        """The socket is gone."""
-        self._closing = True
-        self._abandon()
-
     def _abandon(self) -> None:
-        self._account(-self._queued)
+        if self._queue:
+            self._account(-self._queued)
         self._queue = None
 
     def _account(self, size: int) -> None:
         self._queued += size
-        if size:
-            metrics.OUTBOX_BYTES.inc(size)
+        metrics.OUTBOX_BYTES.inc(size)

@@ -128,7 +128,7 @@ def _subscribe(node: Node, connection: ConnectionInfo, conversation_id: str) -> 
 
 def _deliver(connection: ConnectionInfo, items: list[Publication]) -> None:
     for item in items:
-        connection.outbox.put(item.text, droppable=item.droppable)
+        connection.outbox.put(item.text, item.droppable)
 
 
 def _clear_away(

@@ -77,7 +77,7 @@ class Outbox:
         self._closing = False
         self.waiting = 0  # bytes
 
-    def put(self, text: str, *, droppable: bool = False) -> None:
+    def put(self, text: str, droppable: bool = False) -> None:
         """Send `text`; droppable frames are dropped once the outbox is half full."""
         if self._closing:
             return

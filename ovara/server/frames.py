@@ -36,10 +36,7 @@ class FrameTransport(Protocol):
     text_received: Callable[[str], object] | None
 
     def write_frame(self, frame: bytes, /) -> None:
-        """Write a whole frame; never waits. After the connection's end it does nothing.
-
-        What is written in one turn of the event loop leaves in one system call (on uvloop).
-        """
+        """Write one or more whole frames; never waits. After the end it does nothing."""
 
     def buffered_bytes(self) -> int:
         """How much the peer has not taken yet, of what was written."""

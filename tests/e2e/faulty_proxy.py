@@ -39,7 +39,6 @@ class FaultyProxy:
         self._server = server
         self._seed = seed
         self._is_calm = False
-        self._sockets: set[ServerConnection] = set()
         self._late: set[asyncio.Task[None]] = set()
         self._connections = 0
 
@@ -58,31 +57,24 @@ class FaultyProxy:
             port = listener.sockets[0].getsockname()[1]
             proxy.url = f"ws://127.0.0.1:{port}/ws/"
             yield proxy
-            proxy.calm_down()
 
     def calm_down(self) -> None:
-        """Pass everything as it comes from now on, and cut what has been mistreated."""
+        """Pass everything as it comes from now on."""
         self._is_calm = True
-        for socket in list(self._sockets):
-            socket.transport.abort()
 
     async def _accept(self, socket: ServerConnection) -> None:
         assert socket.request is not None
         self._connections += 1
         luck = Random(f"{self._seed}:{self._connections}")
         offered = socket.request.headers.get("Sec-WebSocket-Protocol", "").split(",")
-        self._sockets.add(socket)
-        try:
-            async with websocket_connect(
-                f"{self._server.ws_url}?{urlsplit(socket.request.path).query}",
-                subprotocols=[Subprotocol(name.strip()) for name in offered],
-                ping_interval=None,
-                max_size=None,
-                proxy=None,
-            ) as upstream:
-                await self._carry(socket, upstream, luck)
-        finally:
-            self._sockets.discard(socket)
+        async with websocket_connect(
+            f"{self._server.ws_url}?{urlsplit(socket.request.path).query}",
+            subprotocols=[Subprotocol(name.strip()) for name in offered],
+            ping_interval=None,
+            max_size=None,
+            proxy=None,
+        ) as upstream:
+            await self._carry(socket, upstream, luck)
 
     async def _carry(
         self, socket: ServerConnection, upstream: ClientConnection, luck: Random

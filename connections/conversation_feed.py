@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Literal
 
+from connections.bus import ALL_NODES
+from connections.hub import Hub
 from connections.publication import Publication, publication
 from ovara import background
 from ovara.database import in_thread
@@ -22,11 +24,20 @@ class ConversationFeed:
     """Tells participants of new, changed and removed conversations.
 
     Args:
-        publish: sends a publication to every node.
+        hub: this node's connections.
+        publish: sends a publication to every node that has such connections.
+        send: sends a command to the other nodes of a group.
     """
 
-    def __init__(self, publish: Callable[[Publication], object]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        publish: Callable[[Publication], object],
+        send: Callable[[str, dict[str, Any]], object],
+    ) -> None:
+        self._hub = hub
         self._publish = publish
+        self._send = send
         self._resting: set[str] = set()
         self._changed: set[str] = set()
 
@@ -49,8 +60,22 @@ class ConversationFeed:
         summary = await in_thread(_summary, conversation_id)
         if summary is None:
             return
-        for user_id, unread in await in_thread(unread_by_participant, conversation_id):
-            self._tell("conversation_updated", user_id, {**summary, "unread": unread})
+        unread = dict(await in_thread(unread_by_participant, conversation_id))
+        # One message for every node, not one for each participant.
+        command = {"action": "conversation_updated", "summary": summary, "unread": unread}
+        self.tell_here(command)
+        self._send(ALL_NODES, command)
+
+    def tell_here(self, command: dict[str, Any]) -> None:
+        """Tell those participants of a changed conversation who are on this node."""
+        here = self._hub.user_connections.keys() & command["unread"].keys()
+        for user_id in here:
+            frame = {
+                "type": "conversation_updated",
+                **command["summary"],
+                "unread": command["unread"][user_id],
+            }
+            self._hub.deliver(publication("user", user_id, frame))
 
     async def added(self, conversation_id: str, user_id: str) -> None:
         """Tell a user of a conversation they now have a part in."""

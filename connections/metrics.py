@@ -51,6 +51,12 @@ FANOUT_SECONDS = Histogram(
     "From a message's commit to the last local connection's outbox.",
     buckets=_LATENCY_BUCKETS_SECONDS,
 )
+CHANNEL_LAYER_UP = Gauge(
+    "ovara_channel_layer_up",
+    "Whether what this process publishes comes back to it (1) or not (0), by the layer's server.",
+    ["shard"],
+)
+RESYNCS = Counter("ovara_resyncs", "Times that connections were told to look for gaps.")
 QUEUE_DEPTH = Gauge(
     "ovara_queue_depth", "Items that wait, by queue: journal, registry or bus.", ["queue"]
 )

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from connections import selectors
-from connections.bus import Bus, is_shared, send_once
+from connections.bus import ALL_NODES, Bus, is_shared, send_once
 from connections.close_codes import CloseCode
 from connections.conversation_feed import ConversationFeed
 from connections.hub import Hub
@@ -28,6 +28,7 @@ from connections.registry.nodes import (
     nodes_reap_own_host,
 )
 from connections.registry.presence import PresenceChange, Settle
+from connections.resync import Resync, expel_strangers
 from connections.standing import Standing
 from connections.timetable import Timetable
 from connections.typing_notes import TypingNotes
@@ -65,9 +66,10 @@ class Node:
         self.hub = Hub()
         self.local = LocalConnections(self)
         self.presence_feed = PresenceFeed(self.hub.deliver)
-        self.conversation_feed = ConversationFeed(self.publish)
+        self.conversation_feed = ConversationFeed(self.hub, self.publish, self.send)
         self.standing = Standing(self.hub, self.local.close)
         self.typing = TypingNotes(self.publish)
+        self.resync = Resync(self.hub)
         self._timetable = Timetable()
         self._started: asyncio.Future[None] | None = None
         self._last_settle_due = 0.0
@@ -104,7 +106,7 @@ class Node:
         row = await in_thread(node_register)
         self.id = str(row.pk)
         reaped = await in_thread(nodes_reap_own_host, row.pk)
-        self.bus = Bus(self.id, self.hub.deliver, self._command)
+        self.bus = Bus(self.id, self.hub.deliver, self._command, self._gap)
         await self.bus.start()
         self.bus.join(group_name("node", self.id))
         self.running = True
@@ -175,7 +177,11 @@ class Node:
 
     def _command(self, command: dict[str, Any]) -> None:
         """What another process asks of this node; see `obey` in local.py."""
-        if command["action"] == "presence":
+        if command["action"] == "resync":
+            self.resync.ask()
+        elif command["action"] == "conversation_updated":
+            self.conversation_feed.tell_here(command)
+        elif command["action"] == "presence":
             self.presence_feed.tell(msgspec.convert(command["change"], PresenceChange))
         elif command["action"] == "expel":
             expel_here(self, command["conversation_id"], command["user_id"])
@@ -183,6 +189,15 @@ class Node:
             background.start(self.close_requested(), name="close requested")
         else:
             background.start(self._obey(command), name=f"command {command['action']}")
+
+    def _gap(self, group: str | None) -> None:
+        """Publications may have passed this node by; and those it sent, any other."""
+        if group is not None:
+            self.resync.one(group)
+            return
+        self.resync.ask()
+        self.bus.publish(ALL_NODES, {"action": "resync"})
+        background.start(expel_strangers(self), name="expel strangers")
 
     async def _obey(self, command: dict[str, Any]) -> None:
         try:
@@ -217,6 +232,8 @@ class Node:
             # Its connections were closed in the registry: they come back and are registered anew.
             self.local.close_all(CloseCode.DRAINING, "this node was taken for dead")
             await in_thread(node_revive, UUID(self.id))
+        if not self.bus.is_up:
+            await expel_strangers(self)
 
     async def close_requested(self) -> None:
         """Close the connections of this node that some process asked to close."""

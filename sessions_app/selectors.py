@@ -26,6 +26,8 @@ from sessions_app.records import MessagePage, MessageRecord, UserRef
 
 # Read positions in one query: each is a branch of its condition, and databases bound its depth.
 _POSITIONS_PER_QUERY = 200
+# Conversations in one query: databases bound its variables.
+_CONVERSATIONS_PER_QUERY = 200
 
 HISTORY_DEFAULT_LIMIT = 50
 HISTORY_MAX_LIMIT = 200
@@ -79,6 +81,23 @@ def conversation_for(*, user: User, conversation_id: str) -> Conversation:
 def is_participant(*, conversation_id: str, user_id: str) -> bool:
     """Whether the user has a part in the conversation."""
     return Participant.objects.filter(conversation_id=conversation_id, user_id=user_id).exists()
+
+
+def participants_among(places: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of some pairs (conversation id, user id) in which the user has a part."""
+    by_conversation: dict[str, set[str]] = {}
+    for conversation_id, user_id in places:
+        by_conversation.setdefault(conversation_id, set()).add(user_id)
+    found: set[tuple[str, str]] = set()
+    ids = sorted(by_conversation)
+    for start in range(0, len(ids), _CONVERSATIONS_PER_QUERY):
+        some = ids[start : start + _CONVERSATIONS_PER_QUERY]
+        rows = Participant.objects.filter(
+            conversation_id__in=some, user_id__in=set().union(*(by_conversation[k] for k in some))
+        )
+        pairs = rows.values_list("conversation_id", "user_id")
+        found.update((str(conversation_id), str(user_id)) for conversation_id, user_id in pairs)
+    return found.intersection(places)
 
 
 def conversation_details(

@@ -69,7 +69,7 @@ class ServerProcess(ChildProcess):
     def start(self, *, timeout: float = 30) -> None:
         """Start it and wait until it answers."""
         self.launch()
-        self.wait_until(self._answers, timeout=timeout)
+        self.wait_until(self.answers, timeout=timeout)
 
     def restart(self) -> None:
         """Start it anew; kill or terminate it first for one or the other kind of end."""
@@ -93,7 +93,8 @@ class ServerProcess(ChildProcess):
         """A new account; without a name, one that no other test has."""
         return self.database.make_user(username, is_staff=is_staff)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it serves HTTP now."""
         try:
             return httpx.get(f"{self.url}/healthz", timeout=5).status_code == 200
         except httpx.TransportError:

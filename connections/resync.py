@@ -1,0 +1,69 @@
+"""What a node does when publications may have been lost on the way: its clients look for gaps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from connections import metrics
+from connections.hub import ConnectionInfo, Hub
+from connections.joining import expel_here
+from connections.publication import publication
+from ovara.database import in_thread
+from sessions_app.selectors import participants_among
+
+if TYPE_CHECKING:
+    from connections.node import Node
+
+# After an outage every node asks every other: within this, once is enough.
+GATHER_SECONDS = 0.5
+
+Place = tuple[str, str]  # conversation id, user id
+
+
+class Resync:
+    """Tells this node's connections to compare sequences and fetch what they miss."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._timer: asyncio.TimerHandle | None = None
+
+    def ask(self) -> None:
+        """Tell everybody, soon."""
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(GATHER_SECONDS, self._tell_all)
+
+    def one(self, group: str) -> None:
+        """Tell those who have joined the conversation of `group`, if it is one's."""
+        kind, _, conversation_id = group.partition(".")
+        if kind == "conversation":
+            frame = {"type": "resync", "conversation_id": conversation_id}
+            self._hub.deliver(publication("conversation", conversation_id, frame))
+            metrics.RESYNCS.inc()
+
+    def _tell_all(self) -> None:
+        self._timer = None
+        metrics.RESYNCS.inc()
+        for user_id in list(self._hub.user_connections):
+            self._hub.deliver(publication("user", user_id, {"type": "resync"}))
+
+
+async def expel_strangers(node: Node) -> None:
+    """Out with who has no part in a conversation any more, though no other node could say so."""
+    here = _places(node.hub.conversation_connections.items())
+    if not here:
+        return
+    allowed = await in_thread(participants_among, here)
+    for conversation_id, user_id in here - allowed:
+        expel_here(node, conversation_id, user_id)
+
+
+def _places(joined: Iterable[tuple[str, dict[str, ConnectionInfo]]]) -> set[Place]:
+    return {
+        (conversation_id, connection.user.id)
+        for conversation_id, members in joined
+        for connection in members.values()
+        if connection.user is not None
+    }

@@ -10,7 +10,7 @@ from connections.registry.nodes import (
     connections_past_retention,
     connections_purge,
     lost_count,
-    nodes_reap,
+    nodes_reap_lapsed,
 )
 from ovara.accounts.services import revoked_tokens_expired, revoked_tokens_purge
 from ovara.conf import ovara_settings
@@ -34,7 +34,7 @@ class Cleaned:
 def registry_clean() -> Cleaned:
     """Close what dead nodes left, and delete what is past its time."""
     return Cleaned(
-        lost=nodes_reap(),
+        lost=nodes_reap_lapsed(),
         purged=connections_purge(),
         sessions=sessions_purge(),
         tokens=revoked_tokens_purge(),

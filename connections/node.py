@@ -25,6 +25,7 @@ from connections.registry.nodes import (
     node_register,
     node_retire,
     node_revive,
+    nodes_reap,
     nodes_reap_own_host,
 )
 from connections.registry.presence import PresenceChange, Settle
@@ -252,6 +253,11 @@ class Node:
     def _settle_now(self) -> None:
         if self.running:
             background.start(self.settle(), name="settle")
+
+    async def reap(self) -> None:
+        """Close what dead nodes left, and announce who has left for good."""
+        await in_thread(nodes_reap)
+        await self.settle()
 
     async def settle(self) -> None:
         """Announce who has left for good."""

@@ -12,7 +12,6 @@ from django.db.models import Q
 
 from connections.models import Client, Connection, Node, Subscription
 from connections.registry.liveness import (
-    lapse_cutoff,
     live_connections,
     live_counts,
     live_filter,
@@ -27,7 +26,7 @@ from ovara.times import now, wire
 
 def connection_stats() -> dict[str, Any]:
     """The cluster's statistics, as `GET /api/connections/stats` shows them."""
-    nodes = list(live_nodes())
+    nodes = live_nodes()
     ids = [node.pk for node in nodes]
     live = Connection.objects.filter(live_filter(ids)).order_by()
     joined = Subscription.objects.filter(left_at__isnull=True, node_id__in=ids).order_by()
@@ -50,7 +49,7 @@ def _node(node: Node, connections: int) -> dict[str, Any]:
         "pid": node.pid,
         "started_at": wire(node.started_at),
         "last_heartbeat": wire(node.last_heartbeat),
-        "alive": node.last_heartbeat > lapse_cutoff(),
+        "alive": True,
         "connections": connections,
     }
 

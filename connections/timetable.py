@@ -41,7 +41,7 @@ class Timetable:
 
         plan: list[tuple[float, Callable[[], Awaitable[None]]]] = [
             (settings.node_heartbeat_seconds, node.beat),
-            (settings.node_heartbeat_seconds, node.settle),
+            (settings.node_heartbeat_seconds, node.reap),
             (min(REQUESTS_SECONDS, settings.node_heartbeat_seconds), node.close_requested),
             (REQUESTS_SECONDS, node.standing.look),
             (DEADLINES_SECONDS, node.local.check_deadlines),

@@ -5,15 +5,11 @@ from __future__ import annotations
 from django.db.models import Case, Count, IntegerField, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
-from connections.models import Connection, Node
-from connections.registry.liveness import lapse_cutoff, live_filter, live_node_ids
+from connections.models import Connection
+from connections.registry.liveness import live_filter, live_node_ids
+from connections.registry.liveness import node_is_alive as node_is_alive
 
 LIVE, LOST, CLOSED = "live", "lost", "closed"
-
-
-def node_is_alive(node: Node) -> bool:
-    """Whether the node has not stopped, and its heartbeat is younger than the lapse."""
-    return node.stopped_at is None and node.last_heartbeat > lapse_cutoff()
 
 
 def connection_state(connection: Connection) -> str:

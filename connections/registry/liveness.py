@@ -6,14 +6,12 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 
 from connections.models import Connection, Node
-from ovara.conf import ovara_settings
-from ovara.times import now
+from connections.registry.heartbeats import Verdict, heartbeats
 
 # The nodes of this very process. They live, though the database may have taken no heartbeat of
 # theirs for longer than the lapse.
@@ -21,26 +19,50 @@ own_nodes: set[uuid.UUID] = set()
 os.register_at_fork(after_in_child=own_nodes.clear)
 
 
-def lapse_cutoff() -> datetime:
-    """Heartbeats before this moment are a dead node's."""
-    return now() - timedelta(seconds=ovara_settings().node_lapse_seconds)
+def node_is_alive(node: Node) -> bool:
+    """Whether the node has not stopped, and its heartbeat neither."""
+    if node.stopped_at is not None:
+        return False
+    return node.pk in own_nodes or bool(heartbeats.look([(node.pk, node.last_heartbeat)]).alive)
 
 
-def live_nodes() -> QuerySet[Node]:
+def live_nodes() -> list[Node]:
     """Nodes that did not stop and whose heartbeat is younger than the lapse."""
-    alive = Q(last_heartbeat__gt=lapse_cutoff()) | Q(pk__in=list(own_nodes))
-    return Node.objects.filter(alive, stopped_at__isnull=True)
+    nodes = list(_unstopped())
+    alive = _look(nodes).alive
+    return [node for node in nodes if node.pk in alive]
 
 
-def dead_nodes() -> QuerySet[Node]:
-    """Nodes that did not stop, and whose heartbeat did."""
-    lapsed = Node.objects.filter(last_heartbeat__lte=lapse_cutoff(), stopped_at__isnull=True)
-    return lapsed.exclude(pk__in=list(own_nodes))
+def silent_nodes() -> list[Node]:
+    """Nodes that did not stop, and whose heartbeat did, for as long as the lapse before our own
+    eyes."""
+    nodes = list(_unstopped())
+    silent = _look(nodes).silent
+    return [node for node in nodes if node.pk in silent]
+
+
+def lapsed_nodes() -> list[Node]:
+    """Nodes that did not stop and are not alive; where we have only just begun to look, by the
+    clocks, which may differ."""
+    nodes = list(_unstopped())
+    alive = _look(nodes).alive
+    return [node for node in nodes if node.pk not in alive]
+
+
+def _unstopped() -> QuerySet[Node]:
+    return Node.objects.filter(stopped_at__isnull=True)
+
+
+def _look(nodes: Iterable[Node]) -> Verdict:
+    seen = heartbeats.look((node.pk, node.last_heartbeat) for node in nodes)
+    return Verdict(seen.alive | own_nodes, seen.silent - own_nodes)
 
 
 def live_node_ids() -> list[uuid.UUID]:
     """Their ids; a list, because subqueries are not for every database."""
-    return list(live_nodes().values_list("pk", flat=True))
+    marks = list(_unstopped().values_list("pk", "last_heartbeat"))
+    alive = heartbeats.look(marks).alive | own_nodes
+    return [key for key, _ in marks if key in alive]
 
 
 def live_connections() -> QuerySet[Connection]:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import uuid
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import QuerySet
 
 from connections.models import Connection, Node, Subscription
-from connections.registry.liveness import dead_nodes, own_nodes
+from connections.registry.liveness import lapsed_nodes, own_nodes, silent_nodes
 from ovara.conf import ovara_settings
 from ovara.times import now
 
 # What a connection gets whose node died: the code that a socket without a close frame shows.
 LOST_CODE = 1006
 LOST_REASON = "its node died"
+# How many heartbeats of a node may be late before it is believed to be dead.
+BEATS_TO_WAIT = 2
 
 
 def node_register() -> Node:
@@ -40,8 +44,8 @@ def node_revive(node_id: uuid.UUID) -> None:
 
 
 def lost_count() -> int:
-    """How many connections `nodes_reap` would close now."""
-    ids = list(dead_nodes().values_list("pk", flat=True))
+    """How many connections `nodes_reap_lapsed` would close now."""
+    ids = [node.pk for node in lapsed_nodes()]
     return Connection.objects.filter(node_id__in=ids, disconnected_at__isnull=True).count()
 
 
@@ -51,7 +55,15 @@ def nodes_reap() -> int:
     Returns:
         How many connections were closed.
     """
-    return _reap(dead_nodes())
+    return _reap(silent_nodes())
+
+
+def nodes_reap_lapsed() -> int:
+    """Like `nodes_reap`, for a process that has not watched the nodes: it waits for a beat."""
+    lapsed = lapsed_nodes()
+    if lapsed:
+        time.sleep(BEATS_TO_WAIT * ovara_settings().node_heartbeat_seconds)
+    return _reap(lapsed)
 
 
 def nodes_reap_own_host(node_id: uuid.UUID) -> int:
@@ -60,21 +72,25 @@ def nodes_reap_own_host(node_id: uuid.UUID) -> int:
     gone = [
         row.pk for row in others.exclude(pk=node_id) if row.pid == os.getpid() or not _runs(row.pid)
     ]
-    return _reap(others.filter(pk__in=gone)) if gone else 0
+    return _reap(list(others.filter(pk__in=gone))) if gone else 0
 
 
-def _reap(nodes: QuerySet[Node]) -> int:
-    return sum(_reap_one(node) for node in list(nodes))
+def _reap(nodes: Iterable[Node]) -> int:
+    return sum(_reap_one(node) for node in nodes)
 
 
 @transaction.atomic
 def _reap_one(node: Node) -> int:
-    """In one transaction: nobody would look again at a node that was claimed and not closed."""
+    """In one transaction: nobody would look again at a node that was claimed and not closed.
+
+    One that has beaten since it was read is left alone."""
     claimed = Node.objects.filter(
         pk=node.pk, stopped_at__isnull=True, last_heartbeat=node.last_heartbeat
     ).update(stopped_at=now())
-    # Since its last heartbeat nobody was served: the grace counts from there.
-    return _close_all(node.pk, LOST_REASON, left_at=node.last_heartbeat) if claimed else 0
+    # Since its last heartbeat nobody was served: the grace counts from there. Its clock may have
+    # been ahead of ours.
+    left_at = min(node.last_heartbeat, now())
+    return _close_all(node.pk, LOST_REASON, left_at=left_at) if claimed else 0
 
 
 def _close_all(node_id: uuid.UUID, reason: str, *, left_at: datetime) -> int:

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 MESSAGE_TYPE = "ovara.items"
 RETRY_SECONDS = 1.0
 # How long the start and the end of a process wait for its layer.
-START_SECONDS = 3.0
+START_SECONDS = 1.0
 STOP_SECONDS = 1.0
 # Every node is in it.
 ALL_NODES = "nodes"

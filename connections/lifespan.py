@@ -25,6 +25,7 @@ from ovara.logs import fields
 
 log = logging.getLogger("connections")
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 HELP = (
     "Look at DATABASE_URL, and whether `manage.py migrate` was run; the next request tries again."
 )
@@ -72,7 +73,7 @@ def _hook_shutdown() -> None:
         _hook_twisted(reactor)
     elif threading.current_thread() is threading.main_thread():
         # In another thread there are no signals; the end of the lifespan drains there.
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in SIGNALS:
             _chain_signal(number)
 
 
@@ -82,6 +83,7 @@ def _hook_twisted(reactor: Any) -> None:
     def drain() -> Any:
         # Daphne's own trigger, called just before, has cancelled the consumers. They have not run
         # since, so what is sent here and now still reaches their clients, and not a turn later.
+        _let_next_signal_kill()
         websocket_manager.node.send_away()
         task = background.start(websocket_manager.node.drain(), name="drain")
         return Deferred.fromFuture(task)
@@ -89,15 +91,21 @@ def _hook_twisted(reactor: Any) -> None:
     reactor.addSystemEventTrigger("before", "shutdown", drain)
 
 
+def _let_next_signal_kill() -> None:
+    """A second signal ends the process at once; the others find its connections and close them."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def _chain_signal(number: signal.Signals) -> None:
-    """Drain at the first signal, then end the server; a second one goes straight to the server."""
+    """Drain at the first signal, then end the server."""
     before = signal.getsignal(number)
     if not callable(before):
         return
     loop = asyncio.get_running_loop()
 
     def handle(received: int, frame: FrameType | None) -> None:
-        signal.signal(number, before)
+        _let_next_signal_kill()
         loop.call_soon_threadsafe(start_draining, received, frame)
 
     def start_draining(received: int, frame: FrameType | None) -> None:

@@ -28,6 +28,11 @@ def _setting(default: Any, unit: str, *, above: float | None = None, at_least: f
     return field(default=default, metadata={"unit": unit, "above": above, "at_least": at_least})
 
 
+def _secret(unit: str) -> Any:
+    """A text that is not shown where the settings are, as on Django's pages of errors."""
+    return field(default="", repr=False, metadata={"unit": unit, "above": None, "at_least": 0})
+
+
 @dataclass(frozen=True, slots=True)
 class OvaraSettings:
     """All of Ovara's own settings. Durations are seconds unless the name says otherwise."""
@@ -58,10 +63,10 @@ class OvaraSettings:
     reconnect_max_delay_seconds: float = _setting(20.0, "seconds", above=0)
     access_token_lifetime_seconds: float = _setting(900.0, "seconds", above=0)
     refresh_token_lifetime_days: float = _setting(7.0, "days", above=0)
-    jwt_signing_key: str = _setting("", "text; empty: `SECRET_KEY`")
+    jwt_signing_key: str = _secret("text; empty: `SECRET_KEY`")
     allowed_origins: tuple[str, ...] = _setting((), "origins, comma-separated")
     allow_query_token: bool = _setting(False, "on or off")
-    metrics_token: str = _setting("", "text; empty: staff only")
+    metrics_token: str = _secret("text; empty: staff only")
 
     def __post_init__(self) -> None:
         for spec in dataclasses.fields(self):

@@ -24,7 +24,6 @@ from connections.models import Connection
 from ovara.conf import OvaraSettings
 from tests.connecting.conftest import (
     Connect,
-    MakeConversation,
     ServerWith,
     closed_row,
     refused,
@@ -36,7 +35,7 @@ from tests.support.server import HOST, ServerProcess
 
 SIGNING_KEY = "another key for tests alone, to sign tokens with"
 METRICS_TOKEN = "a secret of the one who measures"
-LOGINS = 4
+LOGINS = 2
 SMALL = {
     "OVARA_MAX_CONVERSATIONS_PER_CONNECTION": "2",
     "OVARA_LOGINS_PER_MINUTE": str(LOGINS),
@@ -237,7 +236,7 @@ async def test_the_metrics_have_a_token_of_their_own(
 
 
 async def test_a_drain_sends_nobody_back_sooner_than_the_least_delay(
-    server_with: ServerWith, connect: Connect, make_conversation: MakeConversation
+    server_with: ServerWith, connect: Connect
 ) -> None:
     server = server_with(
         OVARA_RECONNECT_MIN_DELAY_SECONDS="6", OVARA_RECONNECT_MAX_DELAY_SECONDS="9"

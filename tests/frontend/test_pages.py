@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from django.http import HttpResponse
 from django.test import Client
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 from frontend.content_security_policy import page_policy
 from ovara.accounts.models import User
@@ -135,7 +135,7 @@ class TestSignIn:
         assert list(page.of("script")) == []
 
     def test_too_many_attempts_are_told_on_the_page_itself(
-        self, client: Client, db: None, settings: SettingsWrapper
+        self, client: Client, db: None, settings: Settings
     ) -> None:
         settings.OVARA = dataclasses.replace(settings.OVARA, logins_per_minute=1)
         for _ in range(2):  # Once more, if a minute ends meanwhile.

@@ -26,11 +26,9 @@ def node_is_alive(node: Node) -> bool:
     return node.pk in own_nodes or bool(heartbeats.look([(node.pk, node.last_heartbeat)]).alive)
 
 
-def live_nodes() -> list[Node]:
+def live_nodes() -> QuerySet[Node]:
     """Nodes that did not stop and whose heartbeat is younger than the lapse."""
-    nodes = list(_unstopped())
-    alive = _look(nodes).alive
-    return [node for node in nodes if node.pk in alive]
+    return Node.objects.filter(pk__in=live_node_ids())
 
 
 def silent_nodes() -> list[Node]:

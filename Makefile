@@ -4,7 +4,7 @@
 #   VENV    where the virtual environment is (default: .venv)
 #   ARGS    more arguments for pytest: make test ARGS="-k presence"
 .DEFAULT_GOAL := help
-.PHONY: help run serve test torture test-deps lint types imports migrations check format reset clean
+.PHONY: help run cluster serve test torture test-deps lint types imports migrations check format reset clean
 export VENV ?= .venv
 PY = "$(VENV)/bin/python"
 # Checks never touch the developer's own database or secret key.
@@ -20,6 +20,10 @@ run: ## Install what is needed, migrate, make the demo accounts, and serve (HOST
 serve: ## Serve in production: no demo accounts, no migrations (HOST, PORT, WEB_CONCURRENCY, REDIS_URL)
 	@scripts/install requirements.txt
 	@exec $(PY) -m ovara.server
+
+cluster: ## Serve with Redis, three nodes and a load balancer on this machine (HOST, PORT)
+	@scripts/install requirements.txt
+	@exec $(PY) -m scripts.cluster
 
 test: ## Run all tests (ARGS="…" goes to pytest)
 	@scripts/install requirements-dev.txt

@@ -21,7 +21,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Max, QuerySet
 
 from ovara import background
-from ovara.errors import Invalid, NotFound, Overloaded
+from ovara.errors import NotFound, Overloaded
 from ovara.group_commit import GroupCommit
 from ovara.ids import new_id
 from ovara.prepared import PreparedInsert, PreparedSelect, PreparedUpdate, as_uuid
@@ -163,15 +163,12 @@ class _BatchWriter:
         cached = self._cached_sequences()
         stored = {} if self.optimistic else self._stored_before()
         parts = self._participants()
-        gone = set() if self.optimistic else self._senders_gone()
         last = {key: self._last_sequence(key, value) for key, value in cached.items()}
         results: list[Appended | Exception] = []
         fresh: list[MessageRecord] = []
         for draft in self.drafts:
             if draft.conversation_id not in last or not self._allowed(draft, parts):
                 results.append(NotFound())
-            elif sender_id_of(draft) in gone:
-                results.append(Invalid("sender: there is no such user."))
             elif (before := stored.get(draft.repeat_key)) is not None:
                 results.append(Appended(before, duplicate=True))
             else:
@@ -198,23 +195,20 @@ class _BatchWriter:
 
     def _stored_before(self) -> dict[tuple[str, str | None, str], MessageRecord]:
         ids = {draft.client_message_id for draft in self.drafts}
-        rows = Message.objects.filter(
-            conversation_id__in=self.conversation_ids, client_message_id__in=ids
+        rows = list(
+            Message.objects.filter(
+                conversation_id__in=self.conversation_ids, client_message_id__in=ids
+            )
         )
         return {
+            # Not the record's sender: an account that is gone shows none.
             (
                 record.conversation_id,
-                sender_id_of(record),
+                None if row.sender_id is None else str(row.sender_id),
                 record.client_message_id,
             ): record
-            for record in records_of(rows)
+            for row, record in zip(rows, records_of(rows), strict=True)
         }
-
-    def _senders_gone(self) -> set[str]:
-        """Senders that are no users any more: a foreign key would refuse the whole batch."""
-        ids = {draft.sender.id for draft in self.drafts if draft.sender is not None}
-        users = get_user_model()._default_manager.filter(pk__in=ids)
-        return ids - {str(pk) for pk in users.values_list("pk", flat=True)}
 
     def _participants(self) -> set[tuple[str, str]]:
         users = sorted({draft.sender.id for draft in self.drafts if draft.sender is not None})

@@ -122,11 +122,14 @@ class Message(models.Model):
     )
     sequence = models.BigIntegerField()
     role = models.CharField(max_length=10, choices=MessageRole.choices, default=MessageRole.USER)
+    # Kept when the account goes: without it two people's equal `client_message_id`s would collide,
+    # and neither account could be deleted. Others then see no sender.
     sender = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         null=True,
         blank=True,
-        on_delete=models.SET_NULL,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
         related_name="sent_messages",
     )
     content = models.TextField()

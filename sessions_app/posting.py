@@ -53,11 +53,12 @@ async def post_message(
 
 
 async def _user_ref(sender: Sender) -> UserRef | None:
-    if sender is None or isinstance(sender, UserRef):
-        return sender
+    if sender is None:
+        return None
     if isinstance(sender, User):
-        return UserRef(str(sender.pk), sender.username)
-    found = await in_thread(user_refs, [UUID(str(sender))]) if is_id(str(sender)) else {}
+        sender = sender.pk
+    user_id = sender.id if isinstance(sender, UserRef) else str(sender)
+    found = await in_thread(user_refs, [UUID(user_id)]) if is_id(user_id) else {}
     for user in found.values():
         return user
     raise Invalid("sender: there is no such user.")

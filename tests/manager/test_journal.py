@@ -18,7 +18,7 @@ from ovara.accounts.models import User
 from ovara.database import in_thread
 from ovara.errors import NotFound, Overloaded
 from ovara.times import now
-from sessions_app.journal import _MOVE_CACHE, Draft, journal
+from sessions_app.journal import _MOVE_CACHE, Draft, journal, records_of
 from sessions_app.models import Conversation, Message
 from sessions_app.records import UserRef
 from sessions_app.services import conversation_create
@@ -153,6 +153,18 @@ def test_the_same_client_message_id_of_two_senders_is_two_messages(talk: str) ->
     for sender in (None, UserRef(str(owner.pk), owner.username)):
         assert not journal.submit(draft(talk, "one", sender)).result(5).duplicate
     assert sequences(talk) == [1, 2]
+
+
+def test_accounts_can_go_whose_client_message_ids_are_the_same(talk: str) -> None:
+    people = [User.objects.create(username=f"person-{number}") for number in range(2)]
+    for person in people:
+        journal.submit(draft(talk, "1", UserRef(str(person.pk), person.username))).result(5)
+    for person in people:
+        person.delete()
+    assert [record.sender for record in records_of(Message.objects.all())] == [None, None]
+    # Server code's own is another's still.
+    posted = journal.submit(draft(talk, "1")).result(5)
+    assert (posted.duplicate, posted.message.sequence) == (False, 3)
 
 
 @pytest.mark.parametrize("cached", [0, 1, 2])

@@ -93,6 +93,8 @@ class Bus:
                     await shard.ready.wait()
         except TimeoutError:
             log.error("the channel layer is away; this node starts without it")
+            for shard in self._shards:
+                shard.has_gap = True
 
     async def stop(self) -> None:
         """Send what waits (for a moment), then stop."""

@@ -80,6 +80,8 @@ class Shard:
         on_gap: Callable[[str | None], object],
     ) -> None:
         self.is_up = False
+        # Whether something may have been lost since the shard last answered.
+        self.has_gap = False
         # Set when the shard has answered for the first time.
         self.ready = asyncio.Event()
         self._layer = layer
@@ -100,8 +102,6 @@ class Shard:
         self._doubt = asyncio.Event()
         self._echo = asyncio.Event()
         self._sent = 0
-        # Whether something was lost since the shard last answered.
-        self._has_gap = False
         self._tasks: list[asyncio.Task[None]] = []
 
     def _own_group(self, node_id: str) -> str:
@@ -185,7 +185,7 @@ class Shard:
         self._wake.set()
 
     def _drop(self, count: int, reason: str) -> None:
-        self._has_gap = True
+        self.has_gap = True
         metrics.DROPS.labels(reason).inc(count)
 
     async def _work(self) -> None:
@@ -253,7 +253,7 @@ class Shard:
         if self.is_up:
             log.error(fields("channel_layer_lost", shard=self._number, error=error))
         self.is_up = False
-        self._has_gap = True
+        self.has_gap = True
         self._label.set(0)
         self._doubt.set()
 
@@ -304,8 +304,8 @@ class Shard:
         self.is_up = True
         self._label.set(1)
         self._wake.set()
-        if self._has_gap:
-            self._has_gap = False
+        if self.has_gap:
+            self.has_gap = False
             self._on_gap(None)
 
     # The layer's own connections. It subscribes again by itself when one was cut, and tells nobody.

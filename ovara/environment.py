@@ -87,8 +87,13 @@ def database_config(data_dir: Path) -> dict[str, Any]:
 
 
 def _sqlite(config: dict[str, Any]) -> dict[str, Any]:
+    if config["NAME"] == ":memory:":
+        # Each of our threads would have a database of its own.
+        raise ImproperlyConfigured(
+            "DATABASE_URL names a database in memory: write sqlite:////folder/file.sqlite3."
+        )
     folder = Path(str(config["NAME"])).parent
-    if str(config["NAME"]) != ":memory:" and not folder.is_dir():
+    if not folder.is_dir():
         raise ImproperlyConfigured(
             f"DATABASE_URL names a file in {str(folder)!r}, which is not a folder: make it first."
         )

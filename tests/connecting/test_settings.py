@@ -151,7 +151,7 @@ async def sign_in(
     server: ServerProcess, account: Account, *, address: str = HOST, password: str = ""
 ) -> httpx.Response:
     transport = httpx.AsyncHTTPTransport(local_address=address)
-    async with httpx.AsyncClient(base_url=server.url, transport=transport) as http:
+    async with httpx.AsyncClient(base_url=server.url, transport=transport, timeout=30) as http:
         credentials = {"username": account.username, "password": password or account.password}
         return await http.post("/api/token/", json=credentials)
 

@@ -47,8 +47,12 @@ class ConversationFeed:
             self._changed.add(conversation_id)
             return
         self._resting.add(conversation_id)
-        asyncio.get_running_loop().call_later(PERIOD_SECONDS, self._rested, conversation_id)
-        background.start(self._tell_all(conversation_id), name="conversation feed", delivers=True)
+        task = background.start(
+            self._tell_all(conversation_id), name="conversation feed", delivers=True
+        )
+        # It rests when it has told: of two that overlap, the older could tell last.
+        later = asyncio.get_running_loop().call_later
+        task.add_done_callback(lambda _: later(PERIOD_SECONDS, self._rested, conversation_id))
 
     def _rested(self, conversation_id: str) -> None:
         self._resting.discard(conversation_id)

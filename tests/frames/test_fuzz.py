@@ -7,7 +7,7 @@ import json
 import re
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
@@ -58,7 +58,11 @@ def place(node):
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    # Not shrunk: against a server that takes minutes.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
 @given(st.lists(frames, min_size=1, max_size=40))
 def test_the_server_answers_whatever_comes(place, data):
@@ -79,7 +83,7 @@ async def fire(node, conversation_id, alice, bob, data):
                 here = one.replace(HERE, conversation_id) if isinstance(one, str) else one
                 await noisy.send_raw(here)
             # In its lane behind all the others: everything was dealt with.
-            await noisy.request(history | {"id": "the end"})
+            await noisy.request(history | {"id": "the end"}, timeout=30)
         except (AssertionError, ConnectionClosed):
             # Or it had enough of invalid frames.
             if (await noisy.closed()).code != 4500:

@@ -23,6 +23,10 @@ from ovara.times import now
 from sessions_app.models import Participant
 from sessions_app.records import UserRef
 
+# Subscriptions that one `Settle` removes at the most: under SQLite's limit of variables in a
+# statement, and soon done. What is left after a mass departure waits for the next heartbeat.
+SETTLED_AT_ONCE = 5_000
+
 State = Literal["active", "away"]
 Place = tuple[str, str]  # conversation id, user id
 
@@ -153,7 +157,9 @@ def write_expulsions(jobs: Sequence[Expel]) -> list[list[PresenceChange]]:
 def write_settlements(jobs: Sequence[Settle]) -> list[list[PresenceChange]]:
     """Delete subscriptions past the grace; the first job gets what others shall hear."""
     cutoff = now() - timedelta(seconds=ovara_settings().presence_grace_seconds)
-    over = list(Subscription.objects.filter(left_at__lte=cutoff))
+    over = list(
+        Subscription.objects.filter(left_at__lte=cutoff).order_by("left_at", "id")[:SETTLED_AT_ONCE]
+    )
     if not over:
         return [[] for _ in jobs]
     places = {(str(row.conversation_id), str(row.user_id)) for row in over}

@@ -97,7 +97,10 @@ class _Prepared:
         self._compiled: dict[tuple[str | int, ...], _Compiled] = {}
 
     def _for(self, database: BaseDatabaseWrapper, arguments: Sequence[Any]) -> _Compiled:
-        key = (database.vendor, *(len(item) if type(item) is list else -1 for item in arguments))
+        key: tuple[str | int, ...] = (
+            database.vendor,
+            *(len(item) if type(item) is list else -1 for item in arguments),
+        )
         found = self._compiled.get(key)
         if found is None:
             if len(self._compiled) >= MAX_SHAPES:

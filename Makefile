@@ -4,7 +4,7 @@
 #   VENV    where the virtual environment is (default: .venv)
 #   ARGS    more arguments for pytest: make test ARGS="-k presence"
 .DEFAULT_GOAL := help
-.PHONY: help run cluster serve test torture test-deps lint types imports migrations check format reset clean
+.PHONY: help run cluster serve bench test torture test-deps lint types imports migrations check format reset clean
 export VENV ?= .venv
 PY = "$(VENV)/bin/python"
 # Checks never touch the developer's own database or secret key.
@@ -36,6 +36,12 @@ torture: ## Kill servers again and again and look for what was lost (SEED=… KI
 
 test-deps: ## Install the Debian packages that the tests use (once; as root or with sudo)
 	@scripts/test-deps
+
+bench: ## Compare with other servers (ARGS="--short"); needs gcc, node, npm and taskset
+	@scripts/install requirements.txt
+	@$(PY) -m pip install --quiet -r benchmarks/requirements.txt
+	@npm install --prefix benchmarks --no-package-lock --no-audit --no-fund --silent
+	@$(PY) -m benchmarks.run $(ARGS)
 
 lint: ## Check style and common mistakes
 	@scripts/install requirements-dev.txt

@@ -93,7 +93,7 @@ export class Details {
   #person(thread, { user, role }, canRemove) {
     const isOnline = this.#client.connection.status === "online";
     const state = isOnline ? (thread.presence.get(user.id)?.state ?? "absent") : "unknown";
-    const where = { active: "here", away: "away", absent: "not here" }[state] ?? "not known while not online";
+    const where = { active: "here", away: "away", absent: "not here" }[state] ?? "unknown";
     const isMe = user.id === thread.me.id;
     return element(
       "li",

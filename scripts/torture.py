@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from pathlib import Path
 import django
 
 from tests.support.environment import ROOT, server_environment
+from tests.support.redis_server import RedisServer
 from tests.torture.options import SERVER_SETTINGS, Options
 
 
@@ -28,8 +30,9 @@ def main() -> int:
         if not options.database_url:
             options = replace(options, database_url=f"sqlite:///{folder}/db.sqlite3")
         settings = SERVER_SETTINGS | {"DATABASE_URL": options.database_url}
-        if options.redis_url:
-            settings["REDIS_URL"] = options.redis_url
+        redis = own_redis(folder) if options.has_own_redis else None
+        if redis is not None or options.redis_url:
+            settings["REDIS_URL"] = redis.url if redis is not None else options.redis_url
         environment = server_environment(options.database_url, settings)
         subprocess.run(
             [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
@@ -40,10 +43,18 @@ def main() -> int:
         # This process looks into the same database, with the same settings.
         os.environ |= environment
         django.setup()
-        return torture(options, folder, settings)
+        return torture(options, folder, settings, redis)
 
 
-def torture(options: Options, folder: Path, settings: dict[str, str]) -> int:
+def own_redis(folder: Path) -> RedisServer:
+    """Not started."""
+    program = shutil.which("redis-server") or sys.exit("No redis-server: make test-deps")
+    return RedisServer(program, folder=folder)
+
+
+def torture(
+    options: Options, folder: Path, settings: dict[str, str], redis: RedisServer | None
+) -> int:
     """Run it; 1 if anything was lost. Needs Django to be set up."""
     from tests.torture.run import Torture, servers_for
 
@@ -53,7 +64,8 @@ def torture(options: Options, folder: Path, settings: dict[str, str]) -> int:
         flush=True,
     )
     servers = servers_for(options, folder, settings)
-    report = asyncio.run(Torture(options, servers, lambda words: print(words, flush=True)).run())
+    run = Torture(options, servers, lambda words: print(words, flush=True), redis)
+    report = asyncio.run(run.run())
     print(report)
     if report.faults:
         for server in servers:

@@ -63,13 +63,18 @@ class TortureClient:
         self._rng = random.Random(f"{name} {seed}")
         self._numbers = itertools.count(1)
         self._link: Link | None = None
+        # Conversations of which publications may have been lost.
+        self._doubted: set[str] = set()
         self._behind = {key: asyncio.Event() for key in self.views}
 
     @property
     def is_calm(self) -> bool:
         """Joined everywhere, nothing on its way, and nothing known to be missing."""
         return not any(
-            view.is_behind or not view.is_joined or self.outbox[view.conversation_id]
+            view.is_behind
+            or not view.is_joined
+            or self.outbox[view.conversation_id]
+            or view.conversation_id in self._doubted
             for view in self.views.values()
         )
 
@@ -117,11 +122,19 @@ class TortureClient:
             view = self.views[frame["conversation_id"]]
             view.newest = max(view.newest, frame["last_sequence"])
         else:
-            if frame["type"] == "disconnect":
+            if frame["type"] == "resync":
+                self._look_again(frame.get("conversation_id"))
+            elif frame["type"] == "disconnect":
                 self._refused(frame)
             return
         if view.is_behind:
             self._behind[view.conversation_id].set()
+
+    def _look_again(self, conversation_id: str | None) -> None:
+        for key, view in self.views.items():
+            if conversation_id in {None, key} and view.is_joined:
+                self._doubted.add(key)
+                self._behind[key].set()
 
     async def _talk(self, link: Link, view: View) -> None:
         """Join, catch up, then write and watch for gaps, for as long as the connection lives."""
@@ -145,7 +158,8 @@ class TortureClient:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _catch_up(self, link: Link, view: View) -> None:
-        while view.is_behind:
+        while view.is_behind or view.conversation_id in self._doubted:
+            self._doubted.discard(view.conversation_id)
             page = {"conversation_id": view.conversation_id, "after": view.position}
             answer = await link.ask({"type": "history", "limit": 200} | page)
             view.keep(answer.get("messages", ()))
@@ -157,7 +171,7 @@ class TortureClient:
             await behind.wait()
             behind.clear()
             await asyncio.sleep(GAP_SECONDS)
-            if view.is_behind:
+            if view.is_behind or view.conversation_id in self._doubted:
                 self.tally.gaps += 1
                 await self._catch_up(link, view)
 

@@ -57,7 +57,9 @@ class Link:
             if frame["type"] in {"ack", "error", "pong"}:
                 answered, on_answer = self._answers.pop(frame["id"])
                 on_answer(frame)
-                answered.set_result(frame)
+                # Whoever asked for a tab on another node may have been cut off meanwhile.
+                if not answered.done():
+                    answered.set_result(frame)
             else:
                 self._on_frame(frame)
         raise Lost

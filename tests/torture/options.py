@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 # A kill with less to lose proves nothing: it waits for so many since the one before.
 MIN_ACKS_PER_KILL = 40
 
+# What a kill names instead of a node.
+REDIS = -1
+
 # No limit that many clients of one address meet, and short times, so that a run is short.
 SERVER_SETTINGS = {
     "OVARA_HANDSHAKES_PER_SECOND": "100000",
@@ -44,7 +47,7 @@ class Options:
     conversations: int = 6
     # Empty: a SQLite file of the run's own.
     database_url: str = ""
-    # Several nodes reach each other's clients by it.
+    # Several nodes reach each other's clients by it. Empty: a Redis of the run's own, killed too.
     redis_url: str = ""
     # A server is killed within this after it was ready, or as soon as there is enough to lose.
     max_life_seconds: float = 2.5
@@ -54,16 +57,24 @@ class Options:
         """On one node live messages come without a gap; a bus between nodes may lose some."""
         return self.nodes == 1
 
+    @property
+    def has_own_redis(self) -> bool:
+        return self.nodes > 1 and not self.redis_url
+
     def schedule(self) -> Iterator[Kill]:
         """The kills of this seed."""
         rng = random.Random(f"kills {self.seed}")
-        for _ in range(self.kills):
+        for number in range(self.kills):
             node = rng.randrange(self.nodes)
+            if self.has_own_redis and number % (self.nodes + 1) == 1:
+                node = REDIS
             yield Kill(node, rng.uniform(0.2, self.max_life_seconds), rng.random() < 0.2)
 
 
 class Kill(NamedTuple):
-    """Kill a node so long after the last one was ready; `twice`: once more as long after that."""
+    """Kill a node so long after the last one was ready; `twice`: once more as long after that.
+
+    `node` may be `REDIS`, which then stays away for a while."""
 
     node: int
     after_seconds: float

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.redis_server import RedisServer
 from tests.support.server import ServerProcess
 from tests.torture.client import TortureClient
-from tests.torture.options import MIN_ACKS_PER_KILL, Kill, Options
+from tests.torture.options import MIN_ACKS_PER_KILL, REDIS, Kill, Options
 from tests.torture.promises import Tally
 from tests.torture.verdict import faults_of_messages, faults_of_presence
 from tests.torture.world import (
@@ -40,6 +41,7 @@ class Report:
     tally: Tally
     kills: int = 0
     kills_at_start: int = 0
+    redis_kills: int = 0
     # Acknowledged messages between one kill and the next.
     acks_per_kill: list[int] = field(default_factory=list)
     messages: int = 0
@@ -50,6 +52,7 @@ class Report:
         acks = self.acks_per_kill or [0]
         lines = [
             f"seed {self.seed}: {self.kills} kills and {self.kills_at_start} more at the start, "
+            f"{self.redis_kills} of Redis, "
             f"in {self.seconds:.0f} s, "
             f"{self.tally.acknowledged} messages acknowledged "
             f"({sum(acks) / len(acks):.0f} a kill, {min(acks)} to {max(acks)}), "
@@ -68,14 +71,20 @@ class Torture:
 
     Args:
         servers: not started yet; killed when the run is over.
+        redis: the run's own, not started yet either.
         say: told what happens, for people.
     """
 
     def __init__(
-        self, options: Options, servers: Sequence[ServerProcess], say: Callable[[str], object]
+        self,
+        options: Options,
+        servers: Sequence[ServerProcess],
+        say: Callable[[str], object],
+        redis: RedisServer | None = None,
     ) -> None:
         self.options = options
         self.servers = servers
+        self.redis = redis
         self.report = Report(options.seed, Tally())
         self._say = say
 
@@ -88,6 +97,8 @@ class Torture:
         )
         clients = self._clients(people)
         try:
+            if self.redis is not None:
+                await asyncio.to_thread(self.redis.start)
             for server in self.servers:
                 await asyncio.to_thread(server.start)
             async with self._talking(clients):
@@ -99,6 +110,9 @@ class Torture:
         finally:
             for server in self.servers:
                 server.kill()
+            if self.redis is not None:
+                self.redis.kill()
+        report.faults += faults_of_logs(self.servers)
         report.faults[:0] = report.tally.faults
         report.seconds = time.monotonic() - began_at
         return report
@@ -144,7 +158,7 @@ class Torture:
                 )
                 return
             await self._kill(kill)
-            if self.report.kills % 10 == 0:
+            if (self.report.kills + self.report.redis_kills) % 10 == 0:
                 self._say(f"{self.report.kills} kills, {self.report.tally.acknowledged} messages")
 
     async def _live(self, kill: Kill) -> int:
@@ -159,6 +173,13 @@ class Torture:
         return acknowledged
 
     async def _kill(self, kill: Kill) -> None:
+        if kill.node == REDIS:
+            assert self.redis is not None
+            await asyncio.to_thread(self.redis.kill)
+            self.report.redis_kills += 1
+            await asyncio.sleep(kill.after_seconds)
+            await asyncio.to_thread(self.redis.start)
+            return
         server = self.servers[kill.node]
         await asyncio.to_thread(server.kill)
         self.report.kills += 1
@@ -195,6 +216,13 @@ class Torture:
         self.report.faults += await in_database(
             lambda: _soon_none(lambda: list(faults_of_presence(stored_presence(), clients)))
         )
+
+
+def faults_of_logs(servers: Sequence[ServerProcess]) -> Iterator[str]:
+    """What no process may ever have to say, however many share a database."""
+    for server in servers:
+        if "database is locked" in server.logs():
+            yield f"{server.log_path.name}: a process found the database locked"
 
 
 def _soon_none(look: Callable[[], list[str]]) -> list[str]:

@@ -7,6 +7,7 @@ import random
 import sys
 from pathlib import Path
 
+from tests.conftest import program
 from tests.support.environment import ROOT, clean_environment
 from tests.support.process import ChildProcess
 
@@ -17,8 +18,21 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_killed_again_and_again(
     tmp_path: Path,
 ) -> None:
     seed = os.environ.get("SEED") or str(random.randrange(1_000_000))
-    command = [sys.executable, "-m", "scripts.torture", "--seed", seed, "--kills", str(KILLS)]
-    run = ChildProcess(command, env=clean_environment(), cwd=ROOT, log_path=tmp_path / "run.log")
+    torture(tmp_path, seed, "--kills", str(KILLS), expected=f"{KILLS} kills")
+
+
+def test_nothing_acknowledged_is_lost_when_nodes_and_redis_are_killed_in_turn(
+    tmp_path: Path,
+) -> None:
+    program("redis-server")
+    seed = os.environ.get("SEED") or str(random.randrange(1_000_000))
+    cluster = ["--nodes", "3", "--clients", "6", "--conversations", "3"]
+    torture(tmp_path, seed, "--kills", "4", *cluster, expected="3 kills and")
+
+
+def torture(folder: Path, seed: str, *arguments: str, expected: str) -> None:
+    command = [sys.executable, "-m", "scripts.torture", "--seed", seed, *arguments]
+    run = ChildProcess(command, env=clean_environment(), cwd=ROOT, log_path=folder / "run.log")
     run.launch()
     assert run.wait(timeout=170) == 0, run.logs()
-    assert f"{KILLS} kills" in run.logs()
+    assert expected in run.logs()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.connecting.conftest import KINDS, Connect, ServerWith, closed_row
+from tests.connecting.conftest import TWO_KINDS, Connect, ServerWith, closed_row
 from tests.support.client import WireClient
 from tests.support.server import ServerProcess
 
@@ -19,7 +19,7 @@ IDLE_SECONDS = 1.6
 SLACK_SECONDS = 1.0
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=TWO_KINDS)
 def hasty_server(request: pytest.FixtureRequest, shared_server_with: ServerWith) -> ServerProcess:
     return shared_server_with(
         kind=request.param,

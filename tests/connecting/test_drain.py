@@ -18,7 +18,7 @@ async def drain(server: ServerProcess, number: signal.Signals = signal.SIGTERM) 
 
 
 @pytest.mark.parametrize(
-    ("kind", "is_settled"), [("daphne", False), ("daphne", True), ("uvicorn", False)]
+    ("kind", "is_settled"), [("daphne", True), *((kind, False) for kind in KINDS)]
 )
 async def test_sigterm_sends_everybody_away_and_ends_well(
     server_with: ServerWith,
@@ -62,7 +62,7 @@ async def test_sigterm_sends_everybody_away_and_ends_well(
 
 
 async def test_ctrl_c_drains_uvicorn_too(server_with: ServerWith, connect: Connect) -> None:
-    server = server_with(kind="uvicorn")
+    server = server_with(kind="ovara")
     client = await connect(server, server.make_user())
     assert await drain(server, signal.SIGINT) == 0
     assert (await client.closed()).code == 4412

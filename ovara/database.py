@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from channels.db import DatabaseSyncToAsync
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connections
 
 from ovara.errors import Overloaded
 
@@ -29,9 +29,17 @@ def _begin() -> None:
     _readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="ovara-reader")
 
 
+def _begin_anew() -> None:
+    """In a forked child, which has none of its parent's threads, and must not use its sockets."""
+    _begin()
+    # PostgreSQL and MongoDB keep a pool of connections for the process.
+    pools = getattr(connections["default"], "_connection_pools", None)
+    if pools is not None:
+        pools.clear()
+
+
 _begin()
-# A forked child has none of its parent's threads.
-os.register_at_fork(after_in_child=_begin)
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -12,9 +12,6 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
-from ovara.sqlite_file import ExistingFile
-from ovara.turns import BUSY_TIMEOUT_SECONDS
-
 env = environ.Env()
 
 # Messages the in-memory layer keeps for the node's one channel before it drops in silence
@@ -26,8 +23,6 @@ _ASGI_SERVERS = {"uvicorn", "gunicorn", "hypercorn", "granian"}
 _ASGI_SERVER_MODULES = tuple(
     f"{name}/__main__.py" for name in (*sorted(_ASGI_SERVERS), "ovara/server")
 )
-
-_DATABASE_SCHEMES = {"sqlite", "postgres", "postgresql"}
 
 
 def secret_key(data_dir: Path, *, debug: bool) -> str:
@@ -54,68 +49,6 @@ def secret_key(data_dir: Path, *, debug: bool) -> str:
     with os.fdopen(descriptor, "w") as file:
         file.write(get_random_secret_key())
     return path.read_text().strip()
-
-
-def database_config(data_dir: Path) -> dict[str, Any]:
-    """The `DATABASES["default"]` that `DATABASE_URL` asks for; SQLite in `var/` without it.
-
-    Raises:
-        ImproperlyConfigured: the address is not one of a database that Ovara knows. The message
-            never repeats the address, which may hold a password.
-    """
-    url = env.str("DATABASE_URL", default="")
-    if not url:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        return _sqlite({"ENGINE": "django.db.backends.sqlite3", "NAME": data_dir / "db.sqlite3"})
-    try:
-        scheme = urlsplit(url).scheme
-        config: dict[str, Any] = dict(env.db_url_config(url)) if scheme in _DATABASE_SCHEMES else {}
-    except ValueError:
-        # Its own message may quote a part of the password; `from None` keeps it out of sight.
-        raise ImproperlyConfigured(
-            "DATABASE_URL cannot be read: write postgres://user:password@host:5432/name, with "
-            "characters such as / @ # [ in the password percent-encoded."
-        ) from None
-    if scheme not in _DATABASE_SCHEMES:
-        raise ImproperlyConfigured(
-            f"DATABASE_URL has the scheme {scheme!r}: write sqlite:////folder/file.sqlite3 or "
-            "postgres://user:password@host:5432/name."
-        )
-    if not config.get("NAME"):
-        raise ImproperlyConfigured("DATABASE_URL names no database: end it with /name.")
-    return _sqlite(config) if scheme == "sqlite" else _postgresql(config)
-
-
-def _sqlite(config: dict[str, Any]) -> dict[str, Any]:
-    if config["NAME"] == ":memory:":
-        # Each of our threads would have a database of its own.
-        raise ImproperlyConfigured(
-            "DATABASE_URL names a database in memory: write sqlite:////folder/file.sqlite3."
-        )
-    folder = Path(str(config["NAME"])).parent
-    if not folder.is_dir():
-        raise ImproperlyConfigured(
-            f"DATABASE_URL names a file in {str(folder)!r}, which is not a folder: make it first."
-        )
-    config["OPTIONS"] = {
-        # Immediate: a transaction that will write waits for its turn at the start, instead of
-        # failing half-way with "database is locked".
-        "transaction_mode": "IMMEDIATE",
-        "timeout": BUSY_TIMEOUT_SECONDS,
-        "factory": ExistingFile,
-        # FULL: an acknowledged message survives a power cut (docs/adr/0003-sqlite-synchronous.md).
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
-    }
-    # A file, not shared memory: the journal writes from its own thread.
-    config["TEST"] = {"NAME": folder / f"test-{os.getpid()}-{Path(str(config['NAME'])).name}"}
-    return config
-
-
-def _postgresql(config: dict[str, Any]) -> dict[str, Any]:
-    config.setdefault("OPTIONS", {})
-    config["CONN_HEALTH_CHECKS"] = True
-    config["CONN_MAX_AGE"] = 600
-    return config
 
 
 def channel_layer_config(redis_urls: list[str]) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from ovara.conf import OvaraSettings
+from ovara.database_settings import database_settings
 from ovara.environment import (
     cache_config,
     channel_layer_config,
-    database_config,
     env,
     refuse_workers_without_redis,
     secret_key,
@@ -31,8 +31,12 @@ REDIS_URLS = env.list("REDIS_URL", default=[])
 refuse_workers_without_redis(REDIS_URLS)
 CHANNEL_LAYERS = {"default": channel_layer_config(REDIS_URLS)}
 CACHES = {"default": cache_config(REDIS_URLS)}
-DATABASES = {"default": database_config(DATA_DIR)}
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+_database = database_settings(DATA_DIR)
+DATABASES = {"default": _database.config}
+# Which variable names the database, for messages.
+DATABASE_VARIABLE = _database.variable
+DEFAULT_AUTO_FIELD = _database.auto_field
+MIGRATION_MODULES = _database.migration_modules
 
 INSTALLED_APPS = [
     "daphne",  # first, so that its `runserver` serves WebSockets
@@ -44,9 +48,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "django.contrib.admin",
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
+    *_database.contrib_apps,
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",

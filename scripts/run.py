@@ -58,13 +58,22 @@ def prepare(host: str) -> None:
         os.environ.setdefault("ALLOWED_HOSTS", f"localhost,127.0.0.1,[::1],{host}")
     try:
         django.setup()
+        refuse_unusable_database()
         call_command("check")
         call_command("migrate", verbosity=0)
         call_command("demo")
     except (ImproperlyConfigured, CommandError) as error:
         fail(str(error))
     except DatabaseError as error:
-        fail(f"The database that DATABASE_URL names cannot be used: {error}")
+        fail(f"The database cannot be used: {error}")
+
+
+def refuse_unusable_database() -> None:
+    # Only now: it needs the settings.
+    from ovara.database_checks import connection_problem
+
+    if problem := connection_problem():
+        fail(problem)
 
 
 def print_addresses(host: str, port: int) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 
 import httpx
 import pytest
+from django.test import TransactionTestCase
 from playwright.async_api import Browser, Page
 from pytest_django import DjangoDbBlocker
 
@@ -31,6 +32,7 @@ from tests.support.database import Account, Database
 from tests.support.redis_server import RedisServer
 from tests.support.rest import rest_client
 from tests.support.server import DEFAULT_KIND, ServerKind, ServerProcess
+from tests.support.stores import current_store
 
 # Tests make many connections and sign-ins from one address.
 SHARED_SERVER_SETTINGS = {
@@ -54,6 +56,33 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") and reporter and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what can't be done to the run's store; in CI a skipped test would be a failure."""
+    kind = current_store().kind
+    left_out = [
+        item for item in items for mark in item.iter_markers("stores") if kind not in mark.args
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_flush() -> Iterator[None]:
+    """See `tests/support/flush.py`."""
+    # Only now: it needs the apps to be loaded.
+    from tests.support.flush import delete_rows
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", delete_rows)
+        yield
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """A server of the run's own goes with all its databases; threads still have some open."""
+    return current_store().kind != "sqlite"
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ class AccountsConfig(AppConfig):
     verbose_name = "Accounts"
 
     def ready(self) -> None:
+        from ovara import database_checks  # noqa: F401 - registers them
         from ovara.accounts import receivers
 
         receivers.connect()

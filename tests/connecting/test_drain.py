@@ -102,6 +102,7 @@ def _message(conversation_id: str, number: int) -> dict[str, str]:
     }
 
 
+@pytest.mark.stores("sqlite", "postgresql")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_who_comes_while_the_server_drains_is_sent_away(
     server_with: ServerWith, connect: Connect, kind: str
@@ -110,7 +111,7 @@ async def test_who_comes_while_the_server_drains_is_sent_away(
     server = server_with(kind=kind)
     alice = server.make_user()
     client = await connect(server, alice)
-    with locked(server):
+    with server.database.write_lock():
         server.signal(signal.SIGTERM)
         assert (await client.closed()).code == 4412
         late = await connect(server, alice)
@@ -120,18 +121,3 @@ async def test_who_comes_while_the_server_drains_is_sent_away(
         assert end.disconnect is not None
         assert end.disconnect["retry_after"] >= 0.5
     assert await asyncio.to_thread(server.wait, timeout=30) == 0
-
-
-def locked(server: ServerProcess):
-    """Nobody else can write to the server's database meanwhile."""
-    import contextlib
-    import sqlite3
-
-    @contextlib.contextmanager
-    def hold():
-        with contextlib.closing(sqlite3.connect(server.database.path)) as database:
-            database.execute("BEGIN IMMEDIATE")
-            yield
-            database.rollback()
-
-    return hold()

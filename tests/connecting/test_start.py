@@ -17,6 +17,7 @@ from connections.models import Node
 from ovara import environment
 from ovara.accounts.models import User
 from ovara.accounts.tokens import AccessToken
+from ovara.database_settings import database_settings
 from tests.connecting.conftest import KINDS, Connect, until
 from tests.support.database import Database
 from tests.support.environment import ROOT, clean_environment, free_port
@@ -152,7 +153,7 @@ def test_a_wrong_database_url_is_refused_and_never_repeated(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
     with pytest.raises(ImproperlyConfigured) as caught:
-        environment.database_config(tmp_path)
+        database_settings(tmp_path)
     assert "DATABASE_URL" in str(caught.value)
     assert PASSWORD not in str(caught.value)
 

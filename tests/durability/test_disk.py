@@ -22,6 +22,9 @@ from tests.support.client import WireClient
 from tests.support.database import Account, Database
 from tests.support.server import ServerProcess
 
+# Of the other stores the disk is their own server's affair.
+pytestmark = pytest.mark.stores("sqlite")
+
 LONE_MESSAGES = 20
 WRITERS = 30
 MESSAGES_EACH = 4

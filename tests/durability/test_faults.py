@@ -20,6 +20,9 @@ from tests.durability.scene import SETTINGS, Scene, is_healthy, server_in
 from tests.support.database import Database
 from tests.support.server import ServerProcess
 
+# Faults of a file and its file system; those of servers are in tests/stores.
+pytestmark = pytest.mark.stores("sqlite")
+
 # Of the small file system that is filled up.
 DISK_BYTES = 6 * 1024 * 1024
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sqlite3
 
+from sessions_app.models import Message
 from tests.frames.conftest import NO_SUCH_ID, of_type, sequences
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -64,13 +64,12 @@ async def test_an_acknowledged_message_is_committed(talk):
     for number in range(10):
         stored = await alice.message(talk.id, f"{number}")
         # Another connection to the database sees what is committed, and nothing else.
-        with sqlite3.connect(talk.server.database.path) as database:
-            rows = database.execute(
-                "SELECT content FROM sessions_app_message WHERE id = ?",
-                (stored["id"].replace("-", ""),),
-            ).fetchall()
-        database.close()
-        assert rows == [(f"{number}",)]
+        contents = talk.server.database.run(
+            lambda alias, pk=stored["id"]: list(
+                Message.objects.using(alias).filter(pk=pk).values_list("content", flat=True)
+            )
+        )
+        assert contents == [f"{number}"]
 
 
 async def test_a_repeat_gets_the_first_message_and_is_broadcast_to_nobody(talk):

@@ -32,17 +32,6 @@ def database(server):
 
 
 @contextlib.contextmanager
-def write_lock(server):
-    """Nobody can write meanwhile; reading goes on."""
-    with database(server) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        finally:
-            connection.execute("ROLLBACK")
-
-
-@contextlib.contextmanager
 def without_table(server, name):
     """A database that fails: the table is not there meanwhile."""
     with database(server) as connection:
@@ -103,11 +92,12 @@ async def test_a_join_and_what_needs_it_can_be_sent_in_one_go(talk):
     assert of_type(bob, "error") == []
 
 
+@pytest.mark.stores("sqlite", "postgresql")
 async def test_a_slow_request_holds_up_only_its_own_conversation(own_node, new_talk):
     talk = await new_talk(own_node)
     other = await new_talk(own_node, talk.alice)
     alice, bob = await talk.joined(talk.alice), await talk.joined(talk.bob)
-    with write_lock(own_node):
+    with own_node.database.write_lock():
         message = talk.request("message", content="slow", client_message_id="slow")
         await alice.send(message | {"id": "slow"})
         await alice.send(talk.request("history") | {"id": "behind it"})
@@ -130,10 +120,11 @@ async def test_a_slow_request_holds_up_only_its_own_conversation(own_node, new_t
     await bob.expect("message")
 
 
+@pytest.mark.stores("sqlite", "postgresql")
 async def test_what_is_too_much_to_wait_is_overloaded_and_the_rest_is_done(own_node, new_talk):
     talk = await new_talk(own_node)
     alice, bob = await talk.joined(talk.alice), await talk.joined(talk.bob)
-    with write_lock(own_node):
+    with own_node.database.write_lock():
         for number in range(300):
             frame = talk.request("message", content="x", client_message_id=f"{number}")
             await alice.send(frame | {"id": f"{number}"})
@@ -161,6 +152,7 @@ async def total(client, talk):
     return newest["messages"][0]["sequence"]
 
 
+@pytest.mark.stores("sqlite")
 async def test_without_its_tables_the_server_says_overloaded_and_goes_on(own_node, new_talk):
     talk = await new_talk(own_node)
     alice, bob = await talk.joined(talk.alice), await talk.joined(talk.bob)
@@ -201,6 +193,7 @@ async def test_without_its_tables_the_server_says_overloaded_and_goes_on(own_nod
     await alice.expect("user_left", user=talk.bob.as_json)
 
 
+@pytest.mark.stores("sqlite")
 async def test_what_nobody_foresaw_is_internal_and_the_connection_goes_on(own_node, new_talk):
     talk = await new_talk(own_node)
     alice = await talk.joined(talk.alice)

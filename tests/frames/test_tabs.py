@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 
 import pytest
 
@@ -116,20 +115,20 @@ async def test_a_tab_that_authenticates_late_hears_it_too(tabs, connect, node, a
     assert await counts(late) == [2]
 
 
+@pytest.mark.stores("sqlite", "postgresql")
 async def test_the_last_count_tells_the_truth_however_tabs_come_and_go(tabs, node, rest, account):
     """Reloads: each tab closes and opens at once, in one batch of the registry or in several."""
     (watcher,) = await tabs(1)
     others = await tabs(3, of=watcher)
     for round_ in range(8):
-        with contextlib.closing(sqlite3.connect(node.database.path, isolation_level=None)) as lock:
+        with contextlib.ExitStack() as stack:
             if round_ % 2:
                 # What happens meanwhile is written together.
-                lock.execute("BEGIN IMMEDIATE")
+                stack.enter_context(node.database.write_lock())
             reloads = [asyncio.create_task(tabs(1, of=watcher)) for _ in others]
             await asyncio.gather(*(tab.close() for tab in others[round_ % 3 :]))
             if round_ % 2:
                 await asyncio.sleep(0.05)
-                lock.execute("ROLLBACK")
         others = others[: round_ % 3] + [tab for reload in reloads for tab in await reload]
         for tab in others[3:]:
             await tab.close()

@@ -56,11 +56,13 @@ class TestReadiness:
         yield
         channel_layers.backends = before
 
+    @pytest.mark.stores("sqlite")
     def test_a_database_that_does_not_answer_is_named(self, nobody, broken_database):
         answer = nobody.get("/readyz")
         assert (answer.status_code, answer.json()["failed"]) == (503, ["database"])
         assert "sqlite" not in answer.content.decode()
 
+    @pytest.mark.stores("sqlite")
     def test_both_are_named(self, nobody, broken_database, broken_layer):
         answer = nobody.get("/readyz")
         assert answer.json()["detail"] == "Not ready: database and channel layer."

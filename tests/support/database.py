@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import shutil
 import subprocess
 import sys
 import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from pytest_django import DjangoDbBlocker
 
 from ovara.accounts.models import User
 from tests.support.environment import ROOT, server_environment
+from tests.support.stores import current_store
 
 Result = TypeVar("Result")
 
@@ -52,31 +53,60 @@ class Account:
 
 
 class Database:
-    """One SQLite file. Accounts are made in it directly, so that tests need not register."""
+    """A database of the run's store. Accounts are made in it directly: tests need not register.
+
+    Args:
+        name: what the store tells it by; on SQLite its path.
+    """
 
     _lock = threading.Lock()
 
-    def __init__(self, path: Path, blocker: DjangoDbBlocker) -> None:
-        self.path = path
-        self.url = f"sqlite:///{path}"
+    def __init__(self, name: str, blocker: DjangoDbBlocker) -> None:
+        self.store = current_store()
+        self.name = name
         self._blocker = blocker
+
+    @property
+    def path(self) -> Path:
+        """The file, for tests that run on SQLite alone (`pytest.mark.stores("sqlite")`)."""
+        assert self.store.kind == "sqlite"
+        return Path(self.name)
+
+    @property
+    def url(self) -> str:
+        """Its `DATABASE_URL`; MongoDB has none (see `environment`)."""
+        return self.environment["DATABASE_URL"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which a process uses it."""
+        return self.store.environment(self.name)
 
     @classmethod
     def migrated(cls, path: Path, blocker: DjangoDbBlocker) -> Database:
-        """A new database with every migration applied."""
-        database = cls(path, blocker)
+        """A new database with every migration applied; on SQLite the file `path`."""
+        database = cls(current_store().new_name(path), blocker)
+        database.store.create(database.name)
         subprocess.run(
             [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
             cwd=ROOT,
-            env=server_environment(database.url, {}),
+            env=server_environment(database.environment, {}),
             check=True,
         )
         return database
 
     def copy_to(self, path: Path) -> Database:
-        """A database of its own with the same content; nobody may have this one open."""
-        shutil.copyfile(self.path, path)
-        return Database(path, self._blocker)
+        """A database of its own with the same content; on SQLite the file `path`.
+
+        Nobody may have this one open.
+        """
+        copy = Database(self.store.new_name(path), self._blocker)
+        self.store.copy(self.name, copy.name)
+        return copy
+
+    def write_lock(self) -> AbstractContextManager[None]:
+        """Nobody else can write meanwhile; reading goes on. Not on MongoDB, which has no such."""
+        return self.store.write_lock(self.name)
 
     def run(self, action: Callable[[str], Result]) -> Result:
         """Call `action(alias)` with a connection to this database, as `objects.using(alias)` wants.
@@ -93,11 +123,16 @@ class Database:
 
     def _run(self, action: Callable[[str], Result]) -> Result:
         alias = f"server-{uuid.uuid4()}"
-        connections.databases[alias] = {**connections.databases["default"], "NAME": str(self.path)}
+        default = connections.databases["default"]
+        connections.databases[alias] = self.store.config(self.name, default)
         try:
             return action(alias)
         finally:
             connections[alias].close()
+            # On MongoDB each alias has a client of its own.
+            close_pool = getattr(connections[alias], "close_pool", None)
+            if close_pool is not None:
+                close_pool()
             del connections[alias]
             del connections.databases[alias]
 

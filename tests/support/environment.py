@@ -42,14 +42,20 @@ def clean_environment(**extra: str) -> dict[str, str]:
     return kept | {"PYTHONUNBUFFERED": "1"} | extra
 
 
-def server_environment(database_url: str, extra: Mapping[str, str]) -> dict[str, str]:
-    """What a server process of the tests sees; `extra` overrides anything here."""
+def server_environment(
+    database: str | Mapping[str, str], extra: Mapping[str, str]
+) -> dict[str, str]:
+    """What a server process of the tests sees; `extra` overrides anything here.
+
+    Args:
+        database: a `DATABASE_URL`, or the variables that name another kind.
+    """
     return clean_environment(
         DJANGO_SETTINGS_MODULE="ovara.settings",
         SECRET_KEY=SECRET_KEY,
-        DATABASE_URL=database_url,
         # Static files are found without `collectstatic`.
         DEBUG="1",
+        **({"DATABASE_URL": database} if isinstance(database, str) else database),
     ) | dict(extra)
 
 

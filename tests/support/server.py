@@ -52,7 +52,7 @@ class ServerProcess(ChildProcess):
         self.port = free_port()
         super().__init__(
             _command(kind, self.port),
-            env=server_environment(database.url, environment or {}),
+            env=server_environment(database.environment, environment or {}),
             cwd=ROOT,
             log_path=folder / f"server-{self.port}.log",
         )

@@ -8,10 +8,12 @@ import atexit
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 from django.conf import global_settings
 
 from tests.support.environment import SECRET_KEY, is_ours
+from tests.support.stores import current_store
 
 for _name in [name for name in os.environ if is_ours(name)]:
     # Django has read this one, and child processes may still want it.
@@ -20,7 +22,10 @@ for _name in [name for name in os.environ if is_ours(name)]:
 _folder = tempfile.mkdtemp(prefix="ovara-tests-")
 atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 os.environ["SECRET_KEY"] = SECRET_KEY
-os.environ["DATABASE_URL"] = f"sqlite:///{_folder}/db.sqlite3"
+_store = current_store()
+_database = _store.new_name(Path(_folder) / "db.sqlite3")
+_store.create(_database)
+os.environ |= _store.environment(_database)
 
 from ovara.settings import *  # noqa: E402
 

@@ -1,0 +1,1 @@
+"""What Ovara needs beside the official Django backend to keep its data in MongoDB."""

@@ -1,0 +1,302 @@
+"""The kinds of database that the tests run on: `TEST_STORE=postgresql make test`.
+
+SQLite by default. For the others the run starts a server of its own, in a temporary folder, and
+ends it. `TEST_STORE=mongodb` uses SecantusDB, or the real server at `OVARA_TEST_MONGODB_URI`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from pymongo import IndexModel, MongoClient
+from pymongo.errors import PyMongoError
+
+from tests.support.environment import ROOT, clean_environment, free_port
+from tests.support.process import ChildProcess
+
+# The account that Debian's package makes: PostgreSQL refuses to run as root.
+POSTGRES_ACCOUNT = "postgres"
+START_SECONDS = 60
+
+
+class Store:
+    """SQLite, and what the others have in common with it. A database's name is what tells it."""
+
+    kind = "sqlite"
+
+    def start(self) -> None:
+        """Start the server, if there is one."""
+
+    def stop(self) -> None:
+        """End it."""
+
+    def new_name(self, path: Path) -> str:
+        """A name for a database that is not there yet: `path` itself where it is a file."""
+        return str(path)
+
+    def environment(self, name: str) -> dict[str, str]:
+        """The variables by which a process of ours uses the database."""
+        return {"DATABASE_URL": f"sqlite:///{name}"}
+
+    def config(self, name: str, default: Mapping[str, Any]) -> dict[str, Any]:
+        """The same as an entry of `DATABASES`, made from the entry of another database of ours."""
+        return {**default, "NAME": name}
+
+    def create(self, name: str) -> None:
+        """Make an empty database."""
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy a database that nobody has open."""
+        shutil.copyfile(source, target)
+
+    @contextlib.contextmanager
+    def write_lock(self, name: str) -> Iterator[None]:
+        """Nobody else can write to the database meanwhile; reading goes on."""
+        with contextlib.closing(sqlite3.connect(name, isolation_level=None, timeout=10)) as lock:
+            lock.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            finally:
+                lock.execute("ROLLBACK")
+
+
+class PostgreSQL(Store):
+    """A cluster of this run's own, without `fsync`: what it stores need not outlive the machine."""
+
+    kind = "postgresql"
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="ovara-postgresql-"))
+        self.port = free_port()
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "fsync": "off",
+            "max_connections": "400",
+            "log_statement": "none",
+        }
+        options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
+        self.process = ChildProcess(
+            [*_as_postgres(), _postgresql_program("postgres"), "-D", str(self.data), *options],
+            env=clean_environment(),
+            cwd=self.folder,
+            log_path=self.folder.with_suffix(".log"),
+        )
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def start(self) -> None:
+        if not self.data.exists():
+            self._initialise()
+        mark = self.process.log_mark()
+        self.process.launch()
+        self.process.wait_for_line("ready to accept connections", since=mark, timeout=START_SECONDS)
+
+    def stop(self) -> None:
+        if self.process.is_running:
+            # Its children are in process groups of their own; this ends them all.
+            self.process.signal(signal.SIGINT)
+            self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.process.log_path.unlink(missing_ok=True)
+
+    def new_name(self, path: Path) -> str:
+        return f"ovara_{uuid.uuid4().hex[:12]}"
+
+    def environment(self, name: str) -> dict[str, str]:
+        return {"DATABASE_URL": f"postgres://ovara:secret@127.0.0.1:{self.port}/{name}"}
+
+    def config(self, name: str, default: Mapping[str, Any]) -> dict[str, Any]:
+        # No pool of its own: it is used once.
+        options = {key: value for key, value in default["OPTIONS"].items() if key != "pool"}
+        return {**default, "NAME": name, "OPTIONS": options}
+
+    def create(self, name: str) -> None:
+        self.execute(f"CREATE DATABASE {name}")
+
+    def copy(self, source: str, target: str) -> None:
+        self.execute(f"CREATE DATABASE {target} TEMPLATE {source}")
+
+    @contextlib.contextmanager
+    def write_lock(self, name: str) -> Iterator[None]:
+        with psycopg.connect(self.environment(name)["DATABASE_URL"]) as lock:
+            found = lock.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            tables = ", ".join(f'"{table}"' for (table,) in found)
+            lock.execute(f"LOCK TABLE {tables} IN EXCLUSIVE MODE")
+            try:
+                yield
+            finally:
+                lock.rollback()
+
+    def execute(self, statement: str) -> None:
+        """Run a statement as the cluster's owner."""
+        address = self.environment("postgres")["DATABASE_URL"]
+        with psycopg.connect(address, autocommit=True) as connection:
+            connection.execute(statement)
+
+    def _initialise(self) -> None:
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, POSTGRES_ACCOUNT)
+        arguments = ["-D", str(self.data), "-U", "ovara", "--auth=trust", "-E", "UTF8"]
+        process = ChildProcess(
+            [*_as_postgres(), _postgresql_program("initdb"), *arguments, "--no-sync"],
+            env=clean_environment(LC_ALL="C.UTF-8"),
+            cwd=self.folder,
+            log_path=self.process.log_path,
+        )
+        process.launch()
+        assert process.wait(timeout=START_SECONDS) == 0, process.logs()
+
+
+class MongoDB(Store):
+    """A real server of somebody's: databases of ours in it, dropped at the end of the run."""
+
+    kind = "mongodb"
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._names: set[str] = set()
+
+    def start(self) -> None:
+        # The address itself is not repeated: it may hold a password.
+        try:
+            self.client.admin.command("ping")
+        except PyMongoError as error:
+            raise RuntimeError("No MongoDB answers at OVARA_TEST_MONGODB_URI.") from error
+
+    def stop(self) -> None:
+        for name in self._names:
+            self.client.drop_database(name)
+            # Django's own, made from it.
+            self.client.drop_database(f"test_{name}")
+        self.client.close()
+
+    @functools.cached_property
+    def client(self) -> MongoClient[dict[str, Any]]:
+        return MongoClient(self.uri, serverselectiontimeoutms=START_SECONDS * 1000)
+
+    def new_name(self, path: Path) -> str:
+        name = f"ovara_test_{uuid.uuid4().hex[:12]}"
+        self._names.add(name)
+        return name
+
+    def environment(self, name: str) -> dict[str, str]:
+        return {"MONGODB_URI": self.uri, "MONGODB_DB_NAME": name}
+
+    def write_lock(self, name: str) -> Any:
+        raise NotImplementedError("MongoDB has no lock that leaves readers alone.")
+
+    def copy(self, source: str, target: str) -> None:
+        database = self.client[source]
+        for name in database.list_collection_names():
+            rows = list(database[name].find())
+            copied = self.client[target].create_collection(name)
+            if indexes := _indexes(database[name].index_information()):
+                copied.create_indexes(indexes)
+            if rows:
+                copied.insert_many(rows)
+
+
+class SecantusDB(MongoDB):
+    """A server of this run's own that speaks MongoDB's protocol; see `secantus.py`."""
+
+    def __init__(self, *options: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="ovara-secantus-"))
+        self.port = free_port()
+        super().__init__(f"mongodb://127.0.0.1:{self.port}/")
+        where = [
+            "--port",
+            str(self.port),
+            "--storage-path",
+            str(self.folder / "data"),
+            "--log-level",
+            "WARNING",
+        ]
+        self.process = ChildProcess(
+            [sys.executable, "-m", "tests.support.secantus", *where, *options],
+            env=clean_environment(),
+            cwd=ROOT,
+            log_path=self.folder.with_suffix(".log"),
+        )
+
+    def start(self) -> None:
+        self.process.launch()
+        # A client waits for its server.
+        self.client.admin.command("ping")
+
+    def stop(self) -> None:
+        self.client.close()
+        self.process.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.process.log_path.unlink(missing_ok=True)
+
+
+def _indexes(found: Mapping[str, Any]) -> list[IndexModel]:
+    return [
+        IndexModel(
+            details["key"],
+            name=name,
+            **{
+                key: details[key] for key in ("unique", "partialFilterExpression") if key in details
+            },
+        )
+        for name, details in found.items()
+        if name != "_id_"
+    ]
+
+
+def _as_postgres() -> list[str]:
+    if os.geteuid() != 0:
+        return []
+    return [
+        "setpriv",
+        f"--reuid={POSTGRES_ACCOUNT}",
+        f"--regid={POSTGRES_ACCOUNT}",
+        "--clear-groups",
+    ]
+
+
+def _postgresql_program(name: str) -> str:
+    """Where `name` is: Debian keeps a folder for each version, and none of them on the path."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    found = shutil.which(name) or (folders and shutil.which(name, path=str(folders[-1])))
+    if not found:
+        raise RuntimeError(f"{name} is not installed: make test-deps")
+    return found
+
+
+def make_store(kind: str) -> Store:
+    """A store of that kind, not started yet."""
+    if kind == "mongodb":
+        uri = os.environ.get("OVARA_TEST_MONGODB_URI")
+        return MongoDB(uri) if uri else SecantusDB()
+    if kind == "postgresql":
+        return PostgreSQL()
+    if kind != "sqlite":
+        raise RuntimeError(f"TEST_STORE is {kind!r}: write sqlite, postgresql or mongodb.")
+    return Store()
+
+
+@functools.cache
+def current_store() -> Store:
+    """The store of this run, started; ended with the process."""
+    store = make_store(os.environ.get("TEST_STORE") or "sqlite")
+    atexit.register(store.stop)
+    store.start()
+    return store

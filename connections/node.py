@@ -142,6 +142,7 @@ class Node:
         background.release(asyncio.get_running_loop())
         self._started = None
         log.info(fields("node_stopped", node=self.id))
+        self.id = ""
 
     # Delivering.
 

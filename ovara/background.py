@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
-# Whether that loop is one of our own, in a background thread.
-_is_own = False
+# The one in a background thread, once it was needed.
+_own: asyncio.AbstractEventLoop | None = None
 _tasks: set[asyncio.Task[Any]] = set()
 # What the caller from outside the loop has set under way, and waits for.
 _deliveries: ContextVar[list[asyncio.Task[Any]] | None] = ContextVar("deliveries", default=None)
@@ -34,8 +34,8 @@ DELIVERY_SECONDS = 5.0
 
 def _begin() -> None:
     """A forked child (a task queue's worker) has its parent's loop, but not that loop's thread."""
-    global _lock, _loop, _is_own
-    _lock, _loop, _is_own = threading.Lock(), None, False
+    global _lock, _loop, _own
+    _lock, _loop, _own = threading.Lock(), None, None
     _tasks.clear()
 
 
@@ -44,10 +44,9 @@ os.register_at_fork(after_in_child=_begin)
 
 def adopt(loop: asyncio.AbstractEventLoop) -> None:
     """Make `loop` this process's loop: the server's own."""
-    global _loop, _is_own
+    global _loop
     with _lock:
-        if _loop is not loop:
-            _loop, _is_own = loop, False
+        _loop = loop
 
 
 def release(loop: asyncio.AbstractEventLoop) -> None:
@@ -60,12 +59,19 @@ def release(loop: asyncio.AbstractEventLoop) -> None:
 
 def main_loop() -> asyncio.AbstractEventLoop:
     """This process's loop, started if there is none."""
-    global _loop, _is_own
+    global _loop, _own
     with _lock:
         if _loop is None or _loop.is_closed():
-            _loop, _is_own = asyncio.new_event_loop(), True
-            threading.Thread(target=_loop.run_forever, name="ovara-loop", daemon=True).start()
+            if _own is None:
+                _own = asyncio.new_event_loop()
+                threading.Thread(target=_own.run_forever, name="ovara-loop", daemon=True).start()
+            _loop = _own
         return _loop
+
+
+def _is_own() -> bool:
+    """Whether this process's loop is the one in a background thread."""
+    return _own is not None and _loop is _own
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -91,7 +97,7 @@ async def on_main_loop(coroutine: Coroutine[Any, Any, T]) -> T:
 
 async def _complete(coroutine: Coroutine[Any, Any, T]) -> T:
     """`coroutine`, and in a loop of our own also the deliveries that it has set under way."""
-    if not _is_own:
+    if not _is_own():
         return await coroutine
     under_way: list[asyncio.Task[Any]] = []
     _deliveries.set(under_way)
@@ -121,7 +127,7 @@ def call(function: Callable[..., object], *args: object) -> None:
 def tell(function: Callable[..., object], *args: object) -> None:
     """Like `call`, for what is to reach others: a loop of our own is waited for, as by `run`."""
     loop = main_loop()
-    if _is_own and _running_loop() is not loop:
+    if _is_own() and _running_loop() is not loop:
         run(_call(function, *args))
     else:
         call(function, *args)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from connections.manager import WebSocketManager
@@ -17,6 +19,7 @@ async def test_a_mass_departure_is_settled_portion_by_portion(
     manager: WebSocketManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "SETTLED_AT_ONCE", 2)
+    manager.node._timetable.stop()
     people = [await make_person() for _ in range(5)]
     talk = await make_conversation(*people)
     ids = [(await add(manager, person, None, talk))[0] for person in people]
@@ -24,8 +27,8 @@ async def test_a_mass_departure_is_settled_portion_by_portion(
         await manager.remove_connection(connection_id)
     open_rows = Subscription.objects.filter(left_at=None)
     await until(lambda: in_thread(lambda: not open_rows.exists()))
-    # Long ago.
-    await in_thread(lambda: Subscription.objects.update(left_at=now().replace(year=now().year - 1)))
+    long_ago = now() - timedelta(hours=1)
+    await in_thread(lambda: Subscription.objects.update(left_at=long_ago))
     portions = [await registry.commit(Settle()) for _ in range(4)]
     assert [len(changes) for changes in portions] == [2, 2, 1, 0]
     left = {change.user.id for changes in portions for change in changes}

@@ -75,3 +75,13 @@ def should_reconnect(code: int) -> bool:
 def default_reason(code: int) -> str:
     """The words for `code`; empty for one that is not in the table."""
     return next((known.reason for known in CloseCode if known == code), "")
+
+
+def close_label(code: int) -> str:
+    """`code` as a metric's label: clients choose theirs freely, and labels must stay few."""
+    known = default_reason(code) or code in _SEEN_WITHOUT_OURS
+    return str(int(code)) if known else "other"
+
+
+# RFC 6455, 7.4.1, and what stands for an end without a close frame.
+_SEEN_WITHOUT_OURS = frozenset({1001, 1005, 1006, 1011, 1012, 1013})

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from connections import deadlines, metrics
-from connections.close_codes import CloseCode, short_reason, should_reconnect
+from connections.close_codes import CloseCode, close_label, short_reason, should_reconnect
 from connections.errors import Disconnect
 from connections.frame_outbox import FrameOutbox
 from connections.hub import ConnectionInfo
@@ -202,7 +202,7 @@ class LocalConnections:
         joined = bool(connection.joined)
         _, audiences = self._node.hub.remove(connection_id)
         self._node.last_here(audiences)
-        metrics.CLOSES.labels(str(int(code))).inc()
+        metrics.CLOSES.labels(close_label(code)).inc()
         self._close_row(connection, code, reason)
         if joined:
             self._node.settle_later()

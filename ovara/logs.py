@@ -67,14 +67,16 @@ def fields(event: str, **values: Any) -> str:
     for key, value in values.items():
         if value is None:
             continue
-        text = str(value).translate(_ONE_LINE)
+        text = _printable(str(value))
         parts.append(
             f'{key}="{text}"' if not text or " " in text or '"' in text else f"{key}={text}"
         )
     return " ".join(parts)
 
 
-_ONE_LINE = {ord("\n"): " ", ord("\r"): " ", ord('"'): "'"}
+def _printable(text: str) -> str:
+    """`text` as one line without anything that a terminal would obey."""
+    return "".join(one if one.isprintable() else " " for one in text).replace('"', "'")
 
 
 def logging_config(*, level: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from connections.close_codes import CloseCode, should_reconnect
+from connections.close_codes import CloseCode, close_label, should_reconnect
 from connections.strikes import MAX_INVALID_IN_A_ROW, MAX_RATE_LIMITED
 from tests.connecting.conftest import Connect, closed_row
 from tests.support.client import WireClient
@@ -223,3 +223,8 @@ async def test_a_client_may_close_with_a_code_of_its_own(
     client = await connect(any_server, any_server.make_user())
     await client.socket.close(code, "enough")
     assert (await closed_row(any_server, client.connection_id)).close_code == code
+
+
+def test_a_client_cannot_make_up_labels_of_metrics() -> None:
+    assert [close_label(code) for code in (1000, 1006, 4408)] == ["1000", "1006", "4408"]
+    assert close_label(4777) == close_label(3999) == "other"

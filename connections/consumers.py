@@ -128,12 +128,11 @@ class OvaraConsumer(AsyncConsumer):
             raise Disconnect(CloseCode.FRAME_TOO_LARGE)
 
     def _dispatch(self, text: str | None) -> None:
-        wait = self._bucket.take()
-        if wait:
-            raise RateLimited("Too many frames: wait before the next.", retry_after=wait)
-        if text is None:
-            raise Invalid("Send text frames: this protocol has no binary ones.")
-        frame = protocol.decode(text)
+        try:
+            frame = self._decode(text)
+        except OvaraError:
+            metrics.FRAMES_RECEIVED.labels("refused").inc()
+            raise
         kind = type(frame)
         metrics.FRAMES_RECEIVED.labels(protocol.TYPE_NAMES[kind]).inc()
         self._strikes.valid()
@@ -144,6 +143,14 @@ class OvaraConsumer(AsyncConsumer):
         work = HANDLERS[kind](self.node, self.connection, frame)
         if work is not None:
             self._lanes.add(lane_of(frame), work, frame.id)
+
+    def _decode(self, text: str | None) -> protocol.AnyRequest:
+        wait = self._bucket.take()
+        if wait:
+            raise RateLimited("Too many frames: wait before the next.", retry_after=wait)
+        if text is None:
+            raise Invalid("Send text frames: this protocol has no binary ones.")
+        return protocol.decode(text)
 
     async def _perform(self, work: Work, request_id: str | None) -> None:
         """Await what a handler has to wait for; its errors go the same way as the others'."""

@@ -200,8 +200,9 @@ async def _tell_away(node: Node, connection: ConnectionInfo, frame: protocol.Awa
     try:
         changes = await registry.commit(job)
     except OvaraError:
-        connection.is_away = not frame.is_away
+        connection.is_away = connection.stored_away
         raise
+    connection.stored_away = frame.is_away
     node.announce(changes)
     if frame.id is not None:
         ack(connection, frame)

@@ -38,6 +38,7 @@ class ConnectionInfo:
     ip_address: str | None = None
     user_agent: str = ""
     is_away: bool = False
+    stored_away: bool = False  # what the database has of it
     connected_at: datetime = field(default_factory=now)
     heard_at: float = field(default_factory=time.monotonic)
     active_at: float = field(default_factory=time.monotonic)

@@ -95,7 +95,9 @@ async def join_conversation(
         fields(
             "joined",
             connection=connection.connection_id,
+            client=connection.client_id,
             user=connection.user and connection.user.id,
+            session=connection.session_id,
             conversation=conversation_id,
             since=since,
             recovered=found.recovered,

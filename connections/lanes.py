@@ -30,10 +30,6 @@ class Lanes:
         self._lanes: dict[str, deque[tuple[Work, str | None]]] = {}
         self._pending = 0
 
-    def busy(self, lane: str) -> bool:
-        """Whether something runs or waits in a lane."""
-        return lane in self._lanes
-
     def add(self, lane: str, work: Work, request_id: str | None) -> None:
         """Run `work` when its turn comes.
 

@@ -32,7 +32,7 @@ class PresenceFeed:
         if window is None:
             window = self._windows[change.conversation_id] = _Window()
             _later(PERIOD_SECONDS, self._next_second, change.conversation_id)
-        if change.event != "state" and not window.many and window.singles < SINGLE_FRAMES_A_SECOND:
+        if window.has_room_for(change):
             window.singles += 1
             self._tell_single(change)
             return
@@ -87,6 +87,15 @@ class _Window:
         self.singles = 0
         self.many: list[PresenceChange] = []
         self.told = False
+
+    def has_room_for(self, change: PresenceChange) -> bool:
+        """Whether `change` is told by itself: not in a storm, and not before what waits of its
+        user."""
+        return (
+            change.event != "state"
+            and self.singles < SINGLE_FRAMES_A_SECOND
+            and all(one.event == "state" and one.user != change.user for one in self.many)
+        )
 
 
 def _later(seconds: float, function: Callable[..., object], *args: Any) -> None:

@@ -21,6 +21,8 @@ from ovara.turns import BUSY_TIMEOUT_SECONDS
 
 # How long to wait for a server, and for a connection to it, before the caller hears of it.
 REACH_SECONDS = 5
+# How long a caller waits for a connection of the pool: less than its own callers have patience.
+POOL_SECONDS = 2
 # Connections of one process to PostgreSQL: the two writers, the readers, and what views need.
 POOL_SIZE = 20
 
@@ -120,7 +122,7 @@ def _postgresql(config: dict[str, Any]) -> DatabaseSettings:
     options: dict[str, Any] = config.setdefault("OPTIONS", {})
     options.setdefault("connect_timeout", REACH_SECONDS)
     options.setdefault(
-        "pool", {"min_size": 1, "max_size": POOL_SIZE, "timeout": REACH_SECONDS, "name": "ovara"}
+        "pool", {"min_size": 1, "max_size": POOL_SIZE, "timeout": POOL_SECONDS, "name": "ovara"}
     )
     # A connection that the server has dropped meanwhile is replaced before anybody notices.
     config["CONN_HEALTH_CHECKS"] = True

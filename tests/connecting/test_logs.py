@@ -57,7 +57,7 @@ async def test_each_step_of_a_connection_is_one_line_with_its_ids(
     assert connected == known | {"address": "127.0.0.1"}
     assert authenticated == who
     assert joined.items() >= {
-        *{"connection": client.connection_id, "user": alice.id}.items(),
+        *who.items(),
         ("conversation", conversation_id),
     }
     assert closed == who | {

@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,8 +39,15 @@ class Traced:
         self.server = server
         self._output = output
 
-    def timeline(self, since: float) -> Timeline:
-        return Timeline([call for call in calls_of(self._output) if call.began_at > since])
+    async def timeline(self, since: float, request_ids: Collection[str]) -> Timeline:
+        """What it did since then; strace writes its lines a moment after the calls."""
+        async with asyncio.timeout(10):
+            while True:
+                calls = [call for call in calls_of(self._output) if call.began_at > since]
+                timeline = Timeline(calls)
+                if timeline.acks.keys() >= set(request_ids):
+                    return timeline
+                await asyncio.sleep(0.05)
 
 
 class Timeline:
@@ -123,7 +130,7 @@ async def test_each_ack_of_a_lone_writer_waits_for_a_sync_of_its_own(
     writer = await make_writer()
     began_at = time.time()
     await writer.write(*(f"lone-{number}" for number in range(LONE_MESSAGES)))
-    timeline = traced.timeline(began_at)
+    timeline = await traced.timeline(began_at, writer.sent)
     assert len(timeline.syncs) >= LONE_MESSAGES
     assert [key for key, at in writer.sent.items() if not timeline.is_synced(key, at)] == []
 
@@ -139,7 +146,7 @@ async def test_many_writers_share_a_sync_and_none_is_acknowledged_before_it(
             for number, writer in enumerate(writers)
         )
     )
-    timeline = traced.timeline(began_at)
     sent = {key: at for writer in writers for key, at in writer.sent.items()}
+    timeline = await traced.timeline(began_at, sent)
     assert len(timeline.syncs) < len(sent) / 2
     assert [key for key, at in sent.items() if not timeline.is_synced(key, at)] == []

@@ -96,6 +96,8 @@ class TestMetrics:
             "ovara_refused_handshakes",
             "ovara_recoveries",
             "ovara_drops",
+            "ovara_channel_layer_up",
+            "ovara_resyncs",
             "ovara_ack_seconds",
             "ovara_fanout_seconds",
             "ovara_queue_depth",

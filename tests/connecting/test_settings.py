@@ -164,6 +164,10 @@ async def test_logins_are_limited_by_account_and_by_address(small_server: Server
     ]
     assert [answer.status_code for answer in answers] == [401] * LOGINS
     limited = await sign_in(small_server, alice, address="127.0.1.9")
+    for _ in range(LOGINS):
+        # A new minute may have begun meanwhile.
+        if limited.status_code != 429:
+            limited = await sign_in(small_server, alice, address="127.0.1.9")
     assert (limited.status_code, limited.json()["code"]) == (429, "rate_limited")
     assert 1 <= int(limited.headers["Retry-After"]) <= 60
 

@@ -120,6 +120,7 @@ async def test_while_it_waits_the_page_counts_down_and_try_now_does_not_wait(
 
     await alice.page.route_web_socket(SOCKETS, advise_patience)
     await alice.reload()
+    await alice.expect_online()
     await attempts[0].close(code=4408)
     await expect(alice.status).to_have_text(re.compile(r"Reconnecting in (60|5\d) s"))
     await expect(alice.status).to_have_text(re.compile(r"Reconnecting in 5\d s"))

@@ -239,6 +239,11 @@ class Address:
 
     url: str
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which a process uses it."""
+        return {"DATABASE_URL": self.url}
+
 
 def servers_for(options: Options, folder: Path, environment: dict[str, str]) -> list[ServerProcess]:
     """The nodes of a run, not started."""

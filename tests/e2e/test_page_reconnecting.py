@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import asyncio
 import re
 
 from playwright.async_api import WebSocketRoute, expect
@@ -110,10 +111,12 @@ async def test_while_it_waits_the_page_counts_down_and_try_now_does_not_wait(
 ) -> None:
     alice = await chat(talk.alice, talk)
     attempts: list[WebSocketRoute] = []
+    second = asyncio.Event()
 
     def advise_patience(socket: WebSocketRoute) -> None:
         attempts.append(socket)
         if len(attempts) == 2:
+            second.set()
             return  # This one gets no answer.
         server = socket.connect_to_server()
         server.on_message(lambda text: socket.send(with_delay(str(text), seconds=60)))
@@ -128,6 +131,7 @@ async def test_while_it_waits_the_page_counts_down_and_try_now_does_not_wait(
     assert await too_faint(alice.page) == {}
     await alice.banner.get_by_role("button", name="Try now").click()
     await expect(alice.status).to_have_text("Connecting…")
+    await asyncio.wait_for(second.wait(), 15)
     await attempts[1].close(code=4408)
     await alice.banner.get_by_role("button", name="Try now").click()
     await alice.expect_online()

@@ -167,6 +167,12 @@ class Node:
             item = {"action": "presence", "change": msgspec.to_builtins(change)}
             self.send(group_name("conversation", change.conversation_id), item)
 
+    def bus_problem(self) -> str | None:
+        """What `readyz` and the metrics say alike: whether this node's own probes come back."""
+        if self.running and not self.bus.is_up:
+            return "this node's probe has not come back from the channel layer"
+        return None
+
     def first_here(self, audiences: Sequence[tuple[str, str]]) -> None:
         """Audiences that have their first connection on this node."""
         for kind, target in audiences:

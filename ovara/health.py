@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from channels.layers import get_channel_layer
@@ -24,6 +25,16 @@ log = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 2.0
 # A group that nobody is in; several, so that every one of a few Redis shards gets one.
 _GROUPS = [f"ovara-ready-{number}" for number in range(16)]
+
+# Says what is wrong with the channel layer, or None.
+LayerProblem = Callable[[], str | None]
+_layer_problems: list[LayerProblem] = []
+
+
+def watch_channel_layer(problem: LayerProblem) -> None:
+    """Ask `problem` too before this process is called ready: publishing alone says little about a
+    layer, since a publication that nobody hears succeeds as well."""
+    _layer_problems.append(problem)
 
 
 class HealthSerializer(serializers.Serializer[Any]):
@@ -98,6 +109,9 @@ async def _check_database() -> None:
 
 
 async def _check_channel_layer() -> None:
+    for problem in _layer_problems:
+        if (text := problem()) is not None:
+            raise RuntimeError(text)
     layer = get_channel_layer()
     for group in _GROUPS:
         await layer.group_send(group, {"type": "ready"})

@@ -16,7 +16,6 @@ from connections.manager import WebSocketManager
 from ovara.accounts.models import User
 from ovara.database import in_thread
 from ovara.errors import Invalid, NotFound, TooLarge
-from ovara.ids import new_id
 from sessions_app.journal import journal
 from sessions_app.models import Conversation, Message
 from sessions_app.records import MessageRecord, UserRef
@@ -134,7 +133,7 @@ async def test_what_no_client_may_store_server_code_may_not_either(
     assert await contents_of(talk) == []
 
 
-@pytest.mark.parametrize("unknown", [str(new_id()), "not an id", ""])
+@pytest.mark.parametrize("unknown", ["01a205a1-2072-7672-af0c-80655485b2c7", "not an id", ""])
 async def test_a_message_to_a_conversation_that_is_not_there_is_an_error(
     manager: WebSocketManager, unknown: str
 ) -> None:

@@ -18,7 +18,8 @@ from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from connections import metrics
 from connections.publication import Publication
-from connections.shard import Item, Shard, shard_count, shard_number
+from connections.redis_layer import shard_count, shard_number
+from connections.shard import Item, Shard
 from ovara import background
 
 log = logging.getLogger(__name__)

@@ -1,9 +1,4 @@
-"""One server of the channel layer, as this node sees it: what goes there, and whether it answers.
-
-A layer's own calls say little about that: a publication that nobody hears succeeds as well. So the
-node publishes a probe to itself, through the same connections as everything else, and takes a shard
-for lost until one has come back.
-"""
+"""One server of the channel layer, as this node sees it: what goes there, in order."""
 
 from __future__ import annotations
 
@@ -11,15 +6,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
-
-from channels_redis.pubsub import RedisPubSubChannelLayer
-from channels_redis.utils import _consistent_hash
+from typing import Any
 
 from connections import metrics
+from connections.memberships import ANSWER_SECONDS, Layer, Memberships
 from connections.publication import Publication
+from connections.redis_layer import drop_connections, is_redis, on_connect, shard_number
+from connections.shard_watch import Watch
 from ovara import background
-from ovara.conf import ovara_settings
 from ovara.logs import fields
 
 log = logging.getLogger("connections")
@@ -28,37 +22,9 @@ log = logging.getLogger("connections")
 CAPACITY = 50_000
 # Items in one message at the most.
 MAX_ITEMS = 500
-# A call of the layer or a probe that takes longer says that the shard is lost.
-ANSWER_SECONDS = 3.0
-RETRY_SECONDS = 0.5
-# After so many the connections to the shard are made anew: a dead one may look alive.
-PROBES_IN_VAIN = 3
 
 Item = Publication | dict[str, Any]
 Pack = Callable[..., dict[str, Any]]
-
-
-class Layer(Protocol):
-    """What of a channel layer is used here."""
-
-    async def group_add(self, group: str, channel: str) -> None: ...
-    async def group_discard(self, group: str, channel: str) -> None: ...
-    async def group_send(self, group: str, message: dict[str, Any]) -> None: ...
-
-
-def shard_count(layer: object) -> int:
-    """How many servers the layer has."""
-    if not isinstance(layer, RedisPubSubChannelLayer):
-        return 1
-    return len(layer._get_layer()._shards)
-
-
-def shard_number(layer: object, group: str) -> int:
-    """The place of the server that carries `group`, as the layer counts them."""
-    if not isinstance(layer, RedisPubSubChannelLayer):
-        return 0
-    inner = layer._get_layer()
-    return int(_consistent_hash(inner._get_group_channel_name(group), len(inner._shards)))
 
 
 class Shard:
@@ -89,18 +55,14 @@ class Shard:
         self._pack = pack
         self._on_gap = on_gap
         self._label = metrics.CHANNEL_LAYER_UP.labels(str(number))
+        self._memberships = Memberships(layer, on_gap)
+        self._watch = Watch(
+            self._send_probe, self._found, self._lost, self._begin_anew, once=not is_redis(layer)
+        )
         self._probe_group = self._own_group(node_id)
-        self._channel = ""
-        self._wanted: set[str] = {self._probe_group}
-        self._present: set[str] = set()
-        self._changed: set[str] = {self._probe_group}
-        self._joined_events: dict[str, asyncio.Event] = {}
-        # Groups that somebody did not wait for to the end.
-        self._late: set[str] = set()
+        self._memberships.join(self._probe_group)
         self._outgoing: deque[tuple[str, Item]] = deque()
         self._wake = asyncio.Event()
-        self._doubt = asyncio.Event()
-        self._echo = asyncio.Event()
         self._sent = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -113,11 +75,10 @@ class Shard:
 
     def start(self, channel: str) -> None:
         """Begin to work for `channel`, the node's own."""
-        self._channel = channel
-        self._doubt.set()
+        self._memberships.channel = channel
         self._tasks = [
             background.start(self._work(), name=f"bus send {self._number}"),
-            background.start(self._watch(), name=f"bus probe {self._number}"),
+            background.start(self._watch.run(), name=f"bus probe {self._number}"),
         ]
 
     async def flush(self) -> None:
@@ -141,35 +102,21 @@ class Shard:
 
     def join(self, group: str) -> None:
         """Be a member of `group`, as soon as the shard lets us."""
-        self._wanted.add(group)
-        self._changed.add(group)
-        self._joined_events.setdefault(group, asyncio.Event())
+        self._memberships.join(group)
         self._wake.set()
 
     def leave(self, group: str) -> None:
         """Be no member of `group` any more."""
-        self._wanted.discard(group)
-        self._changed.add(group)
-        self._joined_events.pop(group, None)
+        self._memberships.leave(group)
         self._wake.set()
 
     async def joined(self, group: str) -> bool:
         """Wait until we are a member of `group`; False if the shard is away or slow.
 
         What other nodes publish meanwhile is recovered when it is back."""
-        event = self._joined_events.get(group)
-        if event is None or event.is_set():
-            return event is not None
-        if not self.is_up:
-            return False
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await event.wait()
-        except TimeoutError:
-            log.warning("the channel layer did not add %s in time; going on without", group)
-            self._late.add(group)
-            return False
-        return True
+        if self._memberships.has_joined(group):
+            return True
+        return self.is_up and await self._memberships.joined(group)
 
     # Sending.
 
@@ -194,35 +141,16 @@ class Shard:
             await self._wake.wait()
             self._wake.clear()
             try:
-                while self._changed and self.is_up:
-                    await self._change(next(iter(self._changed)))
+                while self.is_up and not self._memberships.is_settled:
+                    await self._memberships.settle_one()
                 while self._outgoing and self.is_up:
                     await self._send_next()
-                    if self._changed:
+                    if not self._memberships.is_settled:
                         self._wake.set()
                         break
             except Exception as error:
                 # Whatever a layer raises when its server is away.
                 self._lost(error)
-
-    async def _change(self, group: str) -> None:
-        self._changed.discard(group)
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                if group in self._wanted and group not in self._present:
-                    await self._layer.group_add(group, self._channel)
-                    self._present.add(group)
-                elif group not in self._wanted and group in self._present:
-                    await self._layer.group_discard(group, self._channel)
-                    self._present.discard(group)
-        except BaseException:
-            self._changed.add(group)
-            raise
-        if group in self._present and (event := self._joined_events.get(group)) is not None:
-            event.set()
-        if group in self._late:
-            self._late.discard(group)
-            self._on_gap(group)
 
     async def _send_next(self) -> None:
         """Send the first item, together with those of the same group that follow it."""
@@ -243,11 +171,17 @@ class Shard:
         async with asyncio.timeout(ANSWER_SECONDS):
             await self._layer.group_send(group, message)
 
-    # Watching.
+    # Lost and found.
 
     def echoed(self) -> None:
         """A probe of ours has come back."""
-        self._echo.set()
+        self._watch.echoed()
+
+    async def _send_probe(self) -> None:
+        # While the shard is up `_work` does this.
+        while not (self.is_up or self._memberships.is_settled):
+            await self._memberships.settle_one()
+        await self._send(self._probe_group, [], probe=self._number)
 
     def _lost(self, error: Exception) -> None:
         if self.is_up:
@@ -255,50 +189,11 @@ class Shard:
         self.is_up = False
         self.has_gap = True
         self._label.set(0)
-        self._doubt.set()
-
-    async def _watch(self) -> None:
-        """Send a probe every heartbeat, at once where there is doubt, for ever."""
-        in_vain = 0
-        while True:
-            if await self._probe():
-                in_vain = 0
-                self._found()
-                self.ready.set()
-                if not isinstance(self._layer, RedisPubSubChannelLayer):
-                    # Within a process nothing gets lost.
-                    return
-                await self._rest(ovara_settings().node_heartbeat_seconds)
-                continue
-            in_vain += 1
-            if in_vain % PROBES_IN_VAIN == 0:
-                await self._start_anew()
-            await asyncio.sleep(RETRY_SECONDS)
-
-    async def _rest(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._doubt.wait()
-        except TimeoutError:
-            return
-
-    async def _probe(self) -> bool:
-        """Whether what we publish comes back to us, and we are in all our groups."""
-        self._doubt.clear()
-        self._echo.clear()
-        try:
-            while self._changed and not self.is_up:
-                await self._change(next(iter(self._changed)))
-            await self._send(self._probe_group, [], probe=self._number)
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await self._echo.wait()
-        except Exception as error:
-            self._lost(error)
-            return False
-        return not self._doubt.is_set()
+        self._watch.doubt()
 
     def _found(self) -> None:
-        self._mind_reconnects()
+        # The layer subscribes again by itself when a connection was cut, and tells nobody.
+        on_connect(self._layer, self._number, self._reconnected)
         if not self.is_up:
             log.info(fields("channel_layer_found", shard=self._number))
         self.is_up = True
@@ -307,35 +202,20 @@ class Shard:
         if self.has_gap:
             self.has_gap = False
             self._on_gap(None)
-
-    # The layer's own connections. It subscribes again by itself when one was cut, and tells nobody.
-
-    def _mind_reconnects(self) -> None:
-        connection = self._pubsub_connection()
-        if connection is not None:
-            connection.register_connect_callback(self._reconnected)
+        self.ready.set()
 
     def _reconnected(self, connection: object) -> None:
         """What was published since the connection was cut has passed us by."""
         self._lost(ConnectionError("the connection was cut, and made again"))
 
-    def _pubsub_connection(self) -> Any:
-        if not isinstance(self._layer, RedisPubSubChannelLayer):
-            return None
-        pubsub = self._layer._get_layer()._shards[self._number]._pubsub
-        return None if pubsub is None else pubsub.connection
-
-    async def _start_anew(self) -> None:
-        """Drop the connections to this shard; groups are joined again over new ones."""
-        if not isinstance(self._layer, RedisPubSubChannelLayer):
-            return
+    async def _begin_anew(self) -> None:
+        """Groups are joined again over new connections."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                await self._layer._get_layer()._shards[self._number].flush()
+                await drop_connections(self._layer, self._number)
         except Exception as error:
             log.warning("the connections to the channel layer could not be closed: %r", error)
-        self._present.clear()
-        self._changed |= self._wanted
+        self._memberships.begin_anew()
 
 
 def _is_recovered(item: Item) -> bool:

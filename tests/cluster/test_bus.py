@@ -14,7 +14,7 @@ from channels.layers import get_channel_layer
 
 from connections.bus import MESSAGE_TYPE, Bus
 from connections.publication import publication
-from connections.shard import shard_number
+from connections.redis_layer import shard_number
 from tests.support.redis_server import RedisServer
 
 
@@ -161,15 +161,3 @@ async def test_one_server_of_several_that_is_away_does_not_hold_up_the_others(
         await until(lambda: len(second.texts) == len(by_shard[0]), timeout=1)
         redis_server.start()
         await until(lambda: len(second.texts) == len(names))
-
-
-async def test_a_shard_is_numbered_as_the_layer_numbers_it(
-    redis_servers: list[RedisServer], settings: Any
-) -> None:
-    configure(settings, *redis_servers)
-    layer: Any = get_channel_layer()
-    inner = layer._get_layer()
-    for number in range(50):
-        group = f"user.{number}"
-        expected = inner._get_shard(inner._get_group_channel_name(group))
-        assert inner._shards[shard_number(layer, group)] is expected

@@ -48,9 +48,10 @@ lint: ## Check style and common mistakes
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 
-types: ## Check types
+types: ## Check types: Python, and the JSDoc of the browser code
 	@scripts/install requirements-dev.txt
 	@$(PY) -m mypy
+	@scripts/types-js
 
 imports: ## Check the directions between the packages
 	@scripts/install requirements-dev.txt

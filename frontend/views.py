@@ -8,10 +8,11 @@ from typing import Any
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.http import HttpRequest, HttpResponse
+from django.templatetags.static import static
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import ensure_csrf_cookie
-from django.views.generic import TemplateView
+from django.views.generic import RedirectView, TemplateView
 
 from frontend.content_security_policy import with_page_policy
 from ovara.errors import OvaraError
@@ -53,3 +54,10 @@ class ChatView(LoginRequiredMixin, TemplateView):
 
     template_name = "frontend/chat.html"
     login_url = "frontend:login"
+
+
+class IconView(RedirectView):
+    """The site's icon, at the address where browsers look for it."""
+
+    def get_redirect_url(self, *args: Any, **kwargs: Any) -> str:
+        return static("frontend/icon.svg")

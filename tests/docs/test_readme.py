@@ -49,6 +49,14 @@ def test_the_two_commands_are_targets_of_the_makefile() -> None:
     assert {"run", "test", "test-deps", "reset", "serve"} <= set(targets)
 
 
+def test_the_cleanup_command_works_as_it_is_written(demo_server: ServerProcess) -> None:
+    debug, python, manage, *command = snippet("README.md", "cleanup-command").split()
+    assert (debug, python, manage) == ("DEBUG=1", ".venv/bin/python", "manage.py")
+    done = demo_server.manage(*command)
+    assert done.returncode == 0, done.stderr
+    assert "Connections inactive for 30 minutes, closed: 0" in done.stdout
+
+
 async def test_server_code_tells_a_user_and_posts(transactional_db: None) -> None:
     async with running_manager() as manager:
         alice = await make_person()

@@ -205,3 +205,8 @@ class TestChatPage:
         for module in modules:
             for name in re.findall(r'(?m)^(?!\s*[/*]).*from "([^"]+)"', module.read_text()):
                 assert (module.parent / name).resolve().is_file(), f"{module.name} imports {name}"
+
+
+def test_the_icon_is_where_browsers_look_for_it() -> None:
+    answer = Client().get("/favicon.ico")
+    assert (answer.status_code, answer["Location"]) == (302, "/static/frontend/icon.svg")

@@ -2,10 +2,12 @@
 # may have a space. From the environment or the command line:
 #   PYTHON  the interpreter for the virtual environment (default: the first that is 3.11 or newer)
 #   VENV    where the virtual environment is (default: .venv)
+#   WORKERS processes that share the tests (default: 3); 0: one test after the other, here
 #   ARGS    more arguments for pytest: make test ARGS="-k presence"
 .DEFAULT_GOAL := help
 .PHONY: help run cluster serve bench test torture test-deps lint types imports migrations check format reset clean
 export VENV ?= .venv
+WORKERS ?= 3
 PY = "$(VENV)/bin/python"
 # Checks never touch the developer's own database or secret key.
 WITH_TEST_SETTINGS = DJANGO_SETTINGS_MODULE=tests.support.settings
@@ -28,7 +30,7 @@ cluster: ## Serve with Redis, three nodes and a load balancer on this machine (H
 test: ## Run all tests (ARGS="…" goes to pytest)
 	@scripts/install requirements-dev.txt
 	@scripts/test-js
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 torture: ## Kill servers again and again and look for what was lost (SEED=… KILLS=… ARGS="--help")
 	@scripts/install requirements-dev.txt

@@ -58,8 +58,20 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+# With several workers these begin: they take long, and nobody should wait for one of them alone.
+LONG_ONES = ("test_make_run", "tests/torture", "tests/schema", "tests/cluster", "tests/e2e")
+
+
+def _place(item: pytest.Item) -> int:
+    """Where an item's file is in the order of a run with several workers."""
+    places = (number for number, part in enumerate(LONG_ONES) if part in item.nodeid)
+    return next(places, len(LONG_ONES))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what can't be done to the run's store; in CI a skipped test would be a failure."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_place)
     kind = current_store().kind
     left_out = [
         item for item in items for mark in item.iter_markers("stores") if kind not in mark.args

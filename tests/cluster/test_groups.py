@@ -40,7 +40,7 @@ async def test_a_group_has_one_member_a_node_and_a_message_is_published_once(
     people = [first.make_user() for _ in range(SOCKETS)]
     reader = first.make_user()
     talk = await make_conversation(first, *people, reader)
-    sockets = await asyncio.gather(*(joined(first, one, talk) for one in people))
+    sockets = [await joined(first, one, talk) for one in people]
     there = await joined(second, reader, talk)
     with redis_client.Redis.from_url(redis_server.url) as redis:
         group = f"ovara__group__conversation.{talk}"

@@ -106,7 +106,7 @@ async def test_what_a_client_writes_cannot_forge_a_line(
     lines = any_server.logs().splitlines()[mark:]
     assert not [line for line in lines if line.startswith("INFO connections closed code=1")]
     assert "\x1b" not in "".join(lines)
-    about = [line for line in lines if client.connection_id in line]
+    about = [line for line in lines if f" closed connection={client.connection_id}" in line]
     assert len(about) == 1
     assert fields_of(about[0])["code"] == "4000"
 

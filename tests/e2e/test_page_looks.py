@@ -107,9 +107,12 @@ async def test_older_messages_load_on_demand_and_keep_the_readers_place(
     await expect(alice.bubbles).to_have_count(100)
     await expect(place).to_be_in_viewport()
     older = alice.page.get_by_role("button", name="Show older messages")
-    for count in (150, 200, 230):
-        await older.click()
-        await expect(alice.bubbles).to_have_count(count)
+    for count in (100, 150, 200):
+        # Not `click`, which scrolls there first: who scrolls there needs no click.
+        if await alice.bubbles.count() == count:
+            await older.dispatch_event("click")
+        await expect(alice.bubbles).not_to_have_count(count)
+    await expect(alice.bubbles).to_have_count(230)
     await expect(older).to_be_hidden()
     await alice.expect_messages(*stored)
     # What comes now does not pull the reader away.

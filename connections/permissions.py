@@ -46,7 +46,7 @@ class MetricsTokenAuthentication(BaseAuthentication):
         return 'Bearer realm="api"'
 
 
-class MetricsTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class MetricsTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # no types
     """How the OpenAPI schema describes MetricsTokenAuthentication."""
 
     target_class = MetricsTokenAuthentication

@@ -17,12 +17,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ovara.settings")
 try:
     django_application = get_asgi_application()
 except ImproperlyConfigured as error:
-    print(f"Ovara cannot start. {error}", file=sys.stderr)  # noqa: T201
+    print(f"Ovara cannot start. {error}", file=sys.stderr)  # noqa: T201 - no logging yet
     sys.exit(BAD_SETTINGS)
 
 # Only now: these need the apps to be loaded.
-from connections.lifespan import NodeApplication  # noqa: E402
-from connections.routing import websocket_application  # noqa: E402
+from connections.lifespan import NodeApplication  # noqa: E402 - see above
+from connections.routing import websocket_application  # noqa: E402 - see above
 
 application = NodeApplication(
     ProtocolTypeRouter({"http": django_application, "websocket": websocket_application})

@@ -34,7 +34,7 @@ class ErrorSerializer(serializers.Serializer[dict[str, Any]]):
 class InvalidSerializer(ErrorSerializer):
     """Wrong input; `fields` says what is wrong with which."""
 
-    fields = serializers.DictField(  # type: ignore[assignment]
+    fields = serializers.DictField(  # type: ignore[assignment]  # the name is PROTOCOL's
         child=serializers.ListField(child=serializers.CharField()),
         required=False,
         help_text="Absent where `code` is not `invalid`.",
@@ -79,7 +79,7 @@ class DocsView(SpectacularSwaggerSplitView):
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
         """The page, or with `?script` the lines that start it."""
-        response: HttpResponse = super().get(  # type: ignore[no-untyped-call]
+        response: HttpResponse = super().get(  # type: ignore[no-untyped-call]  # no types there
             request, *args, **kwargs
         )
         response["Content-Security-Policy"] = _DOCS_POLICY

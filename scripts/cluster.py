@@ -88,7 +88,7 @@ def wait_until_answers(url: str) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=5):  # noqa: S310
+            with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own http address
                 return
         except (urllib.error.URLError, OSError) as error:
             if time.monotonic() > deadline:
@@ -109,7 +109,7 @@ def _node_command(port: int) -> list[str]:
 
 def _start(command: Sequence[str], **environment: str) -> subprocess.Popen[bytes]:
     # A session of its own: Ctrl-C reaches this process alone, which ends the others in order.
-    return subprocess.Popen(  # noqa: S603
+    return subprocess.Popen(  # noqa: S603 - our own commands
         command, env=os.environ | environment, start_new_session=True
     )
 

@@ -16,7 +16,7 @@ from django.core.management import CommandError, call_command
 from django.db import Error as DatabaseError
 
 # What a browser cannot open, though a server can listen there.
-WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}  # noqa: S104
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
 
 
 def main() -> None:
@@ -90,7 +90,7 @@ def serve(host: str, port: int) -> NoReturn:
     sys.stdout.flush()
     # Daphne closes every WebSocket after a day unless told otherwise.
     daphne = ["-m", "daphne", "--websocket_timeout", "-1", "-b", host, "-p", str(port)]
-    os.execv(sys.executable, [sys.executable, *daphne, "ovara.asgi:application"])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, *daphne, "ovara.asgi:application"])  # noqa: S606 - our own command
 
 
 def fail(*lines: str) -> NoReturn:

@@ -27,7 +27,7 @@ def caller(request: Request) -> User:
 class BearerAuthentication(JWTAuthentication):
     """`Authorization: Bearer <access token>`, neither revoked nor of a deactivated user."""
 
-    def authenticate(  # type: ignore[override]
+    def authenticate(  # type: ignore[override]  # `auth` is more than a token here
         self, request: Request
     ) -> tuple[User, VerifiedToken] | None:
         """The token's user, or None where the header brings no bearer token.
@@ -58,7 +58,7 @@ class BrowserSessionAuthentication(SessionAuthentication):
         return 'Session realm="api"'
 
 
-class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # no types
     """How the OpenAPI schema describes BearerAuthentication."""
 
     target_class = BearerAuthentication
@@ -74,7 +74,7 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         }
 
 
-class BrowserSessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class BrowserSessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # no types
     """How the OpenAPI schema describes a Django session; unsafe methods need `X-CSRFToken`."""
 
     target_class = BrowserSessionAuthentication

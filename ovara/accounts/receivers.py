@@ -46,7 +46,7 @@ def _tell_revoked(sender: Any, instance: RevokedToken, using: str, **_: Any) -> 
 
 def _notice_deactivation(sender: Any, instance: User, using: str, **_: Any) -> None:
     """Remember on the instance whether this save switches the account off."""
-    instance._is_deactivated = (  # type: ignore[attr-defined]
+    instance._is_deactivated = (  # type: ignore[attr-defined]  # a note of ours
         not instance.is_active
         and not instance._state.adding
         and User.objects.using(using).filter(pk=instance.pk, is_active=True).exists()
@@ -57,7 +57,7 @@ def _tell_deactivated(
     sender: Any, instance: User, using: str, update_fields: frozenset[str] | None, **_: Any
 ) -> None:
     is_saved = update_fields is None or "is_active" in update_fields
-    if is_saved and instance._is_deactivated:  # type: ignore[attr-defined]
+    if is_saved and instance._is_deactivated:  # type: ignore[attr-defined]  # a note of ours
         _tell_user(instance, using)
 
 

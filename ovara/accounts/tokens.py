@@ -61,7 +61,7 @@ class RefreshToken(simplejwt.RefreshToken):
         if revoked_among(token_keys(self)):
             raise TokenError("Token is blacklisted")
 
-    def blacklist(self) -> None:  # type: ignore[override]
+    def blacklist(self) -> None:  # type: ignore[override]  # returns nothing
         """Revoke this token and its whole family: the access tokens made from it too."""
         # An access token made in the last moment of this one outlives it by its own lifetime.
         expires_at = datetime.fromtimestamp(self["exp"], UTC) + access_token_lifetime()
@@ -114,7 +114,7 @@ def verify_access_token(raw: str) -> VerifiedToken:
     if not raw.isascii():
         raise Unauthenticated("The token is not valid: get a new one.")
     try:
-        token = AccessToken(raw)  # type: ignore[arg-type]
+        token = AccessToken(raw)  # type: ignore[arg-type]  # the stub is wrong
         jti, family = token_keys(token)
     except ExpiredTokenError:
         raise Unauthenticated("The token has expired: get a new one.") from None

@@ -79,7 +79,7 @@ class PicowsProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        self._server_state.connections.add(self)  # type: ignore[arg-type]
+        self._server_state.connections.add(self)  # type: ignore[arg-type]  # any protocol
 
     def data_received(self, data: bytes) -> None:
         if self._phase is not Phase.REQUEST:

@@ -99,7 +99,7 @@ async def test_the_list_shows_an_open_connection_as_live_and_a_closed_one_with_i
     await socket.closed()
     async with asyncio.timeout(5):
         # The row is closed after the socket, and nothing tells this process when.
-        while not re.search(rf"closed 4510 {alice.username}", await page()):  # noqa: ASYNC110
+        while not re.search(rf"closed 4510 {alice.username}", await page()):  # noqa: ASYNC110 - a page
             await asyncio.sleep(0.02)
 
 

@@ -40,7 +40,7 @@ class Recorded(Bus):
 
 async def until(is_true: Callable[[], bool], timeout: float = 10) -> None:
     async with asyncio.timeout(timeout):
-        while not is_true():  # noqa: ASYNC110
+        while not is_true():  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.01)
 
 

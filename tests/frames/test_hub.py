@@ -141,12 +141,12 @@ async def test_counts_of_tabs_are_told_in_the_order_in_which_they_were_counted(t
         opening = asyncio.create_task(
             manager.add_connection(FakeSocket(), client_id=client_id, user_id=alice.id)
         )
-        while not len(registry):  # noqa: ASYNC110
+        while not len(registry):  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0)
         # A loop that is held up meanwhile hears of both at once.
-        time.sleep(0.2)  # noqa: ASYNC251
+        time.sleep(0.2)  # noqa: ASYNC251 - the loop has to hang
         manager.node.local.forget(second, 1000, "gone")
-        time.sleep(0.2)  # noqa: ASYNC251
+        time.sleep(0.2)  # noqa: ASYNC251 - the loop has to hang
         await opening
         await until(lambda: len(heard.of_type("client_connections")) == 3)
         assert [frame["count"] for frame in heard.of_type("client_connections")] == [2, 3, 2]

@@ -27,7 +27,7 @@ _database = _store.new_name(Path(_folder) / "db.sqlite3")
 _store.create(_database)
 os.environ |= _store.environment(_database)
 
-from ovara.settings import *  # noqa: E402
+from ovara.settings import *  # noqa: E402 - the environment first
 
 # Hashing takes its time by design, and tests hash a password for every user they make.
 PASSWORD_HASHERS = [

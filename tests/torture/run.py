@@ -198,7 +198,7 @@ class Torture:
         try:
             async with asyncio.timeout(CALM_SECONDS):
                 # As many things as there are views have to come true: no one event says so.
-                while not all(client.is_calm for client in clients):  # noqa: ASYNC110
+                while not all(client.is_calm for client in clients):  # noqa: ASYNC110 - no event
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             restless = [client.name for client in clients if not client.is_calm]

@@ -6,6 +6,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from django.core.management import CommandError, call_command
 from websockets.sync.client import connect as websocket_connect
 
 from tests.support.checkout import MakeRun, copy_checkout, supported_pythons
+from tests.support.environment import clean_environment
 
 Run = Callable[..., MakeRun]
 
@@ -164,6 +167,24 @@ def test_two_can_run_side_by_side(make_run: Run, tmp_path: Path) -> None:
     second.start()
     assert first.access_token("alice", printed_password(first))
     assert first.access_token("alice", printed_password(second)) is None
+
+
+def test_make_test_runs_from_a_folder_with_a_space_again_and_again(source: Path) -> None:
+    environment = clean_environment(VENV=sys.prefix, PYTHON="", WORKERS="2")
+    for _ in range(2):
+        done = subprocess.run(
+            ["make", "test", "ARGS=tests/frontend/test_pages.py -p no:cacheprovider"],
+            cwd=source,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        # Two workers, the tests of one file; before them, those of the browser library under Node.
+        assert re.search(r"2 workers .*", done.stdout), done.stdout
+        assert re.search(r"\d+ passed", done.stdout), done.stdout
 
 
 if os.environ.get("CI"):

@@ -20,7 +20,8 @@ from connections.joining import JoinAnswer, join_conversation, leave_conversatio
 from connections.local import set_token
 from connections.publication import publication
 from connections.registry import registry
-from connections.registry.opening import Admitted, Identity, Renew
+from connections.registry.gate import Admitted, Identity
+from connections.registry.opening import Renew
 from connections.registry.presence import SetAway
 from ovara.accounts.tokens import VerifiedToken, verify_access_token
 from ovara.database import in_thread

@@ -25,8 +25,9 @@ from connections.protocol import disconnect_frame
 from connections.publication import publication
 from connections.registry import registry
 from connections.registry.closing import Close
+from connections.registry.gate import Admitted, Identity
 from connections.registry.nodes import LOST_CODE
-from connections.registry.opening import Admitted, Authenticate, Confirm, Identity, Open
+from connections.registry.opening import Authenticate, Confirm, Open
 from connections.sockets import FrameSocket
 from ovara import background
 from ovara.accounts.tokens import VerifiedToken

@@ -22,7 +22,7 @@ from connections.node import Node
 from connections.outbox import Socket
 from connections.publication import AudienceKind, publication
 from connections.reach import publish, send_to_holder
-from connections.registry.opening import Identity
+from connections.registry.gate import Identity
 from connections.registry.requests import RequestClose
 from connections.sync import SyncManager
 from ovara import background

@@ -15,7 +15,7 @@ from connections.hub import ConnectionInfo
 from connections.limits import AddressBuckets
 from connections.models import USER_AGENT_MAX_LENGTH
 from connections.outbox import Socket
-from connections.registry.opening import Admitted
+from connections.registry.gate import Admitted
 from ovara.conf import ovara_settings
 from ovara.logs import fields
 from ovara.times import wire

@@ -8,6 +8,7 @@ kept. The ORM still writes it, so it is right on every SQL database; where there
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from django.utils.encoding import force_str
 
 # Texts kept for one statement.
 MAX_SHAPES = 1_000
+# What a driver takes in a shape of its own: PostgreSQL's addresses, every database's JSON.
+_SPECIAL_FIELDS = frozenset({"GenericIPAddressField", "JSONField"})
 SQL_VENDORS = frozenset({"sqlite", "postgresql", "mysql", "oracle"})
 
 
@@ -53,6 +56,17 @@ def as_uuid(value: Any) -> str:
     return str(value if isinstance(value, uuid.UUID) else uuid.UUID(force_str(value)))
 
 
+def as_moment(value: Any) -> datetime:
+    """A moment's column of a raw row. SQLite has it as text, in UTC, without saying so."""
+    moment = value if isinstance(value, datetime) else datetime.fromisoformat(force_str(value))
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def as_json(value: Any) -> Any:
+    """A JSON column of a raw row; SQL's drivers hand over the text."""
+    return json.loads(value) if isinstance(value, str | bytes) else value
+
+
 _sentinel_numbers = count(7_000_000_000_000)
 
 
@@ -64,6 +78,19 @@ def _sentinel(value: Any) -> Any:
     if isinstance(value, datetime):
         return datetime.fromtimestamp(number / 1000, UTC)
     return number if isinstance(value, int) else f"sentinel {number}"
+
+
+def _padded(arguments: Sequence[Any]) -> list[Any]:
+    """The arguments, each list as long as the next power of two: few lengths, so few texts.
+
+    Its last value again says nothing new to the only place for a list, `IN (…)`.
+    """
+    return [
+        item + item[-1:] * ((1 << (len(item) - 1).bit_length()) - len(item))
+        if type(item) is list and item
+        else item
+        for item in arguments
+    ]
 
 
 def _flat(arguments: Sequence[Any]) -> list[Any]:
@@ -133,9 +160,10 @@ class PreparedSelect(_Prepared):
         database = _database()
         if database.vendor not in SQL_VENDORS:
             return list(self._build(*arguments))
-        compiled = self._for(database, arguments)
+        padded = _padded(arguments)
+        compiled = self._for(database, padded)
         with database.cursor() as cursor:
-            cursor.execute(compiled.text, compiled.parameters(arguments, _adapter(database)))
+            cursor.execute(compiled.text, compiled.parameters(padded, _adapter(database)))
             return list(cursor.fetchall())
 
     def _compile(
@@ -162,6 +190,7 @@ class PreparedUpdate(_Prepared):
                 queryset, values = self._build(*row)
                 queryset.update(**values)
             return
+        rows = [_padded(row) for row in rows]
         compiled, adapt = self._for(database, rows[0]), _adapter(database)
         with database.cursor() as cursor:
             cursor.executemany(compiled.text, [compiled.parameters(row, adapt) for row in rows])
@@ -200,12 +229,13 @@ class PreparedInsert:
             )
             return
         fields: list[Any] = [self._model._meta.get_field(name) for name in self._names]
+        special = [field.get_internal_type() in _SPECIAL_FIELDS for field in fields]
         text = self._text(database, fields, rows[0])
         adapt = _adapter(database)
         adapted = [
             [
-                field.get_db_prep_save(value, database) if type(value) is dict else adapt(value)
-                for field, value in zip(fields, row, strict=True)
+                field.get_db_prep_save(value, database) if is_special else adapt(value)
+                for field, is_special, value in zip(fields, special, row, strict=True)
             ]
             for row in rows
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,6 +11,15 @@ from typing import Any
 from django.db.models import QuerySet
 
 from ovara.conf import ovara_settings
+from ovara.ids import new_id
+from ovara.prepared import (
+    PreparedInsert,
+    PreparedSelect,
+    PreparedUpdate,
+    as_json,
+    as_moment,
+    as_uuid,
+)
 from ovara.times import now
 from sessions_app.models import Session
 
@@ -28,21 +38,28 @@ def session_end(moment: datetime) -> datetime:
     return moment + timedelta(days=ovara_settings().session_ttl_days)
 
 
+@dataclass(slots=True)
+class _Row:
+    """A session as it is, or shall be, in the database."""
+
+    id: str
+    client_id: str
+    user_id: str
+    state: dict[str, Any]
+    expires_at: datetime
+
+
 class SessionBook:
     """The sessions that one batch of connections needs: two queries to read, three to write."""
 
     def __init__(self, *, session_ids: Collection[str], client_ids: Collection[str]) -> None:
         self.moment = now()
-        rows: list[Session] = []
-        if session_ids:
-            rows += Session.objects.filter(pk__in=session_ids)
-        clients = set(client_ids) | {str(row.client_id) for row in rows}
-        if clients:
-            rows += Session.objects.filter(client_id__in=clients)
-        self._by_client = {str(row.client_id): row for row in rows}
-        self._clients = {str(row.pk): str(row.client_id) for row in rows}
-        self._fresh: dict[str, Session] = {}
-        self._expired: list[Session] = []
+        rows = _rows(_BY_ID, session_ids)
+        rows += _rows(_BY_CLIENT, set(client_ids) | {row.client_id for row in rows})
+        self._by_client = {row.client_id: row for row in rows}
+        self._clients = {row.id: row.client_id for row in rows}
+        self._fresh: dict[str, _Row] = {}
+        self._expired: list[_Row] = []
         self._resumed: set[str] = set()
 
     def client_ids(self) -> set[str]:
@@ -52,40 +69,49 @@ class SessionBook:
     def client_of(self, session_id: str, user_id: str) -> str | None:
         """The client of a session; None for one that is unknown, expired or another user's."""
         row = self._by_client.get(self._clients.get(session_id, ""))
-        if row is None or row.expires_at <= self.moment or str(row.user_id) != user_id:
+        if row is None or row.expires_at <= self.moment or row.user_id != user_id:
             return None
-        return str(row.client_id)
+        return row.client_id
 
     def open(self, *, client_id: str, user_id: str) -> OpenedSession:
         """Resume the client's session, or begin one where it has none that is good."""
         row = self._by_client.get(client_id)
-        good = row is not None and row.expires_at > self.moment and str(row.user_id) == user_id
+        good = row is not None and row.expires_at > self.moment and row.user_id == user_id
         if row is None or not good:
             if row is not None:
                 self._expired.append(row)
-            fresh = Session(
-                client_id=client_id, user_id=user_id, expires_at=session_end(self.moment)
-            )
+            fresh = _Row(str(new_id()), client_id, user_id, {}, session_end(self.moment))
             self._by_client[client_id] = self._fresh[client_id] = fresh
-            return OpenedSession(str(fresh.pk), resumed=False, state={})
+            return OpenedSession(fresh.id, resumed=False, state={})
         if client_id not in self._fresh:
-            self._resumed.add(str(row.pk))
-        return OpenedSession(str(row.pk), resumed=True, state=row.state)
+            self._resumed.add(row.id)
+        return OpenedSession(row.id, resumed=True, state=row.state)
 
     def save(self) -> None:
         """Write what was opened."""
         if self._expired:
-            Session.objects.filter(pk__in=[row.pk for row in self._expired]).delete()
-        Session.objects.bulk_create(self._fresh.values())
+            Session.objects.filter(pk__in=[row.id for row in self._expired]).delete()
+        _INSERT.run(
+            [
+                (
+                    uuid.UUID(row.id),
+                    uuid.UUID(row.client_id),
+                    uuid.UUID(row.user_id),
+                    row.state,
+                    self.moment,
+                    self.moment,
+                    row.expires_at,
+                )
+                for row in self._fresh.values()
+            ]
+        )
         sessions_touch(self._resumed, self.moment)
 
 
 def sessions_touch(session_ids: Collection[str], moment: datetime) -> None:
     """Say that these sessions were in use at `moment`, and so live on."""
     if session_ids:
-        Session.objects.filter(pk__in=session_ids).update(
-            last_active_at=moment, expires_at=session_end(moment)
-        )
+        _TOUCH.run([([uuid.UUID(one) for one in session_ids], moment, session_end(moment))])
 
 
 def sessions_states(session_ids: Collection[str]) -> dict[str, dict[str, Any]]:
@@ -105,3 +131,39 @@ def sessions_purge() -> int:
     for start in range(0, len(expired), 500):
         Session.objects.filter(pk__in=expired[start : start + 500]).delete()
     return len(expired)
+
+
+def _rows(select: PreparedSelect, ids: Collection[str]) -> list[_Row]:
+    if not ids:
+        return []
+    return [
+        _Row(as_uuid(pk), as_uuid(client), as_uuid(user), as_json(state), as_moment(end))
+        for pk, client, user, state, end in select.rows([uuid.UUID(one) for one in ids])
+    ]
+
+
+def _by(lookup: str) -> PreparedSelect:
+    columns = ("pk", "client_id", "user_id", "state", "expires_at")
+    return PreparedSelect(
+        lambda ids: Session.objects.filter(**{lookup: ids}).order_by().values_list(*columns)
+    )
+
+
+def _touch(
+    ids: list[uuid.UUID], moment: datetime, end: datetime
+) -> tuple[QuerySet[Session], dict[str, Any]]:
+    return Session.objects.filter(pk__in=ids), {"last_active_at": moment, "expires_at": end}
+
+
+_BY_ID, _BY_CLIENT = _by("pk__in"), _by("client_id__in")
+_TOUCH = PreparedUpdate(_touch)
+_INSERT = PreparedInsert(
+    Session,
+    "id",
+    "client_id",
+    "user_id",
+    "state",
+    "created_at",
+    "last_active_at",
+    "expires_at",
+)

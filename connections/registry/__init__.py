@@ -9,12 +9,13 @@ only the leave that takes back a failed join is not, and the next join may come 
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.db import transaction
 
-from connections.registry import activity, closing, opening, presence, requests
+from connections.registry import activity, closing, gate, opening, presence, requests
 from connections.registry.liveness import live_counts
 from ovara.group_commit import GroupCommit
 from ovara.turns import in_turn
@@ -41,10 +42,12 @@ HANDLERS: dict[type, Handler] = {
 def write_batch(jobs: Sequence[Any]) -> list[Any]:
     """Write `jobs` in one transaction; for each its result or its own error, in order."""
     results: list[Any] = [None] * len(jobs)
+    places_of: dict[type, list[int]] = defaultdict(list)
+    for place, job in enumerate(jobs):
+        places_of[type(job)].append(place)
     with transaction.atomic():
         for kind, handler in HANDLERS.items():
-            places = [place for place, job in enumerate(jobs) if type(job) is kind]
-            if places:
+            if places := places_of.get(kind):
                 written = handler([jobs[place] for place in places])
                 for place, result in zip(places, written, strict=True):
                     results[place] = result
@@ -58,7 +61,7 @@ def _count_again(jobs: Sequence[Any], results: list[Any]) -> None:
     came = [
         place
         for place, result in enumerate(results)
-        if isinstance(result, opening.Admitted) and result.client_id in left
+        if isinstance(result, gate.Admitted) and result.client_id in left
     ]
     counts = live_counts("client_id", {results[place].client_id for place in came})
     for place in came:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import QuerySet
 
 from connections.models import CLOSE_REASON_MAX_LENGTH, Client, Connection, Subscription
 from connections.registry.liveness import live_counts
+from ovara.prepared import PreparedUpdate
 from ovara.times import now
 from sessions_app.sessions import sessions_touch
 
@@ -26,18 +32,42 @@ class Close:
 def write_closes(jobs: Sequence[Close]) -> list[int]:
     """Close rows that are open; for each how many connections its client has left."""
     moment = now()
-    by_cause: dict[tuple[int, str], list[str]] = defaultdict(list)
+    by_cause: dict[tuple[int, str], list[uuid.UUID]] = defaultdict(list)
     for job in jobs:
-        by_cause[job.code, job.reason[:CLOSE_REASON_MAX_LENGTH]].append(job.connection_id)
-    for (code, reason), ids in by_cause.items():
-        Connection.objects.filter(pk__in=ids, disconnected_at__isnull=True).update(
-            disconnected_at=moment, close_code=code, close_reason=reason
-        )
-    ids = [job.connection_id for job in jobs]
-    Subscription.objects.filter(connection_id__in=ids, left_at__isnull=True).update(left_at=moment)
+        cause = job.code, job.reason[:CLOSE_REASON_MAX_LENGTH]
+        by_cause[cause].append(uuid.UUID(job.connection_id))
+    for (code, reason), keys in by_cause.items():
+        _CLOSE.run([(keys, moment, code, reason)])
+    _LEAVE.run([([uuid.UUID(job.connection_id) for job in jobs], moment)])
     sessions_touch({job.session_id for job in jobs if job.session_id}, moment)
     clients = {job.client_id for job in jobs if job.client_id}
-    if clients:
-        Client.objects.filter(pk__in=clients).update(last_seen=moment)
+    clients_touch(clients, moment)
     left = live_counts("client_id", clients)
     return [left[job.client_id] if job.client_id else 0 for job in jobs]
+
+
+def clients_touch(client_ids: Collection[str], moment: datetime) -> None:
+    """Say that these clients were here at `moment`."""
+    if client_ids:
+        _TOUCH_CLIENTS.run([([uuid.UUID(one) for one in client_ids], moment)])
+
+
+def _close(
+    keys: list[uuid.UUID], moment: datetime, code: int, reason: str
+) -> tuple[QuerySet[Connection], dict[str, Any]]:
+    rows = Connection.objects.filter(pk__in=keys, disconnected_at__isnull=True)
+    return rows, {"disconnected_at": moment, "close_code": code, "close_reason": reason}
+
+
+def _leave(
+    keys: list[uuid.UUID], moment: datetime
+) -> tuple[QuerySet[Subscription], dict[str, Any]]:
+    rows = Subscription.objects.filter(connection_id__in=keys, left_at__isnull=True)
+    return rows, {"left_at": moment}
+
+
+_CLOSE = PreparedUpdate(_close)
+_LEAVE = PreparedUpdate(_leave)
+_TOUCH_CLIENTS = PreparedUpdate(
+    lambda keys, moment: (Client.objects.filter(pk__in=keys), {"last_seen": moment})
+)

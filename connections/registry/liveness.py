@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 
 from connections.models import Connection, Node
 from connections.registry.heartbeats import Verdict, heartbeats
+from ovara.prepared import PreparedSelect, as_moment, as_uuid
 
 # The nodes of this very process. They live, though the database may have taken no heartbeat of
 # theirs for longer than the lapse.
@@ -58,7 +59,7 @@ def _look(nodes: Iterable[Node]) -> Verdict:
 
 def live_node_ids() -> list[uuid.UUID]:
     """Their ids; a list, because subqueries are not for every database."""
-    marks = list(_unstopped().values_list("pk", "last_heartbeat"))
+    marks = [(uuid.UUID(as_uuid(key)), as_moment(mark)) for key, mark in _MARKS.rows()]
     alive = heartbeats.look(marks).alive | own_nodes
     return [key for key, _ in marks if key in alive]
 
@@ -73,11 +74,33 @@ def live_filter(node_ids: list[uuid.UUID]) -> Q:
     return Q(disconnected_at__isnull=True, node_id__in=node_ids)
 
 
-def live_counts(field: str, values: Iterable[str]) -> Counter[str]:
-    """How many live connections have each of `values` in `field`."""
+def live_counts(
+    field: str, values: Iterable[str], node_ids: Sequence[uuid.UUID] | None = None
+) -> Counter[str]:
+    """How many live connections have each of `values` in `field`.
+
+    Args:
+        node_ids: the live nodes, where the caller has looked already.
+    """
     wanted = list(values)
-    if not wanted:
+    alive = (live_node_ids() if node_ids is None else node_ids) if wanted else ()
+    if not alive:
         return Counter()
-    rows: Any = live_connections().filter(**{f"{field}__in": wanted})
+    if (prepared := _COUNTS.get(field)) is not None:
+        found = prepared.rows(list(alive), [uuid.UUID(one) for one in wanted])
+        return Counter({as_uuid(value): count for value, count in found})
+    rows: Any = Connection.objects.filter(live_filter(list(alive)), **{f"{field}__in": wanted})
     counts = rows.order_by().values_list(field).annotate(Count("pk"))
     return Counter({str(value): count for value, count in counts})
+
+
+def _counts_by(field: str) -> PreparedSelect:
+    def build(node_ids: list[uuid.UUID], values: list[uuid.UUID]) -> Any:
+        rows = Connection.objects.filter(live_filter(node_ids), **{f"{field}__in": values})
+        return rows.order_by().values_list(field).annotate(Count("pk"))
+
+    return PreparedSelect(build)
+
+
+_MARKS = PreparedSelect(lambda: _unstopped().order_by().values_list("pk", "last_heartbeat"))
+_COUNTS = {field: _counts_by(field) for field in ("client_id", "user_id")}

@@ -39,7 +39,7 @@ enum phase { CLOSED, CONNECTING, HANDSHAKE, SETUP, READY };
 struct step { int is_wait; char *text; };
 struct client { char *header, *value; };
 struct connection {
-    int fd, number, step;
+    int fd, number, client, step;
     enum phase phase;
     uint8_t *rest;          /* an unfinished frame */
     size_t rest_size;
@@ -54,7 +54,7 @@ static struct step steps[MAX_STEPS];
 static int step_count, client_count;
 static struct client *clients;
 static struct connection *connections;
-static int epoll_fd, ready_count, connecting_count, next_to_connect;
+static int epoll_fd, ready_count, connecting_count, next_to_connect, opened_count;
 static uint64_t deliveries, rounds, handshakes, bytes_read;
 static uint32_t *sent_number, *delivered_count;
 static double *sent_at;
@@ -107,7 +107,7 @@ static void read_script(const char *name) {
 
 static struct client *client_of(struct connection *c) {
     static struct client none = {"", ""};
-    return client_count ? &clients[c->number % client_count] : &none;
+    return client_count ? &clients[c->client % client_count] : &none;
 }
 
 static void write_all(struct connection *c, const void *data, size_t size) {
@@ -151,6 +151,8 @@ static void open_connection(struct connection *c) {
     if (connect(c->fd, (struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS)
         fail("connect: %s", strerror(errno));
     c->phase = CONNECTING;
+    /* Where connections come and go, each is another client's. */
+    c->client = strcmp(mode, "connect") ? c->number : opened_count++;
     c->step = 0;
     c->rest_size = 0;
     connecting_count++;

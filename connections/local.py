@@ -172,6 +172,8 @@ class LocalConnections:
         )
 
     def _tell_count(self, client_id: str, count: int, exclude: str | None = None) -> None:
+        if not count - (exclude is not None):
+            return  # there is nobody else to tell
         frame = {"type": "client_connections", "count": count}
         self._node.publish(publication("client", client_id, frame, exclude=exclude))
 

@@ -76,7 +76,9 @@ def fields(event: str, **values: Any) -> str:
 
 def _printable(text: str) -> str:
     """`text` as one line without anything that a terminal would obey."""
-    return "".join(one if one.isprintable() else " " for one in text).replace('"', "'")
+    if not text.isprintable():
+        text = "".join(one if one.isprintable() else " " for one in text)
+    return text.replace('"', "'")
 
 
 def logging_config(*, level: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address
 from itertools import count
 from typing import Any
 
@@ -46,6 +47,8 @@ def _adapter(database: BaseDatabaseWrapper) -> Callable[[Any], Any]:
             if value not in moments:
                 moments[value] = database.ops.adapt_datetimefield_value(value)
             return moments[value]
+        if kind is IPv4Address or kind is IPv6Address:
+            return database.ops.adapt_ipaddressfield_value(str(value))
         return value
 
     return adapt
@@ -77,6 +80,8 @@ def _sentinel(value: Any) -> Any:
         return uuid.UUID(int=number)
     if isinstance(value, datetime):
         return datetime.fromtimestamp(number / 1000, UTC)
+    if isinstance(value, IPv4Address | IPv6Address):
+        return IPv6Address(number)
     return number if isinstance(value, int) else f"sentinel {number}"
 
 

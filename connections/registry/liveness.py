@@ -6,6 +6,7 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from django.db.models import Count, Q, QuerySet
@@ -89,13 +90,18 @@ def live_counts(
     if (prepared := _COUNTS.get(field)) is not None:
         found = prepared.rows(list(alive), [uuid.UUID(one) for one in wanted])
         return Counter({as_uuid(value): count for value, count in found})
+    if field == "ip_address":
+        found = _COUNTS_BY_ADDRESS.rows(list(alive), [ip_address(one) for one in wanted])
+        return Counter({str(value): count for value, count in found})
     rows: Any = Connection.objects.filter(live_filter(list(alive)), **{f"{field}__in": wanted})
     counts = rows.order_by().values_list(field).annotate(Count("pk"))
     return Counter({str(value): count for value, count in counts})
 
 
 def _counts_by(field: str) -> PreparedSelect:
-    def build(node_ids: list[uuid.UUID], values: list[uuid.UUID]) -> Any:
+    def build(node_ids: list[uuid.UUID], values: list[Any]) -> Any:
+        if field == "ip_address":
+            values = [str(value) for value in values]
         rows = Connection.objects.filter(live_filter(node_ids), **{f"{field}__in": values})
         return rows.order_by().values_list(field).annotate(Count("pk"))
 
@@ -104,3 +110,4 @@ def _counts_by(field: str) -> PreparedSelect:
 
 _MARKS = PreparedSelect(lambda: _unstopped().order_by().values_list("pk", "last_heartbeat"))
 _COUNTS = {field: _counts_by(field) for field in ("client_id", "user_id")}
+_COUNTS_BY_ADDRESS = _counts_by("ip_address")

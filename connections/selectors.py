@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth import get_user_model
-from django.db.models import Q
 
 from connections.models import Client, Connection, Node, Subscription
 from connections.registry.liveness import (
@@ -20,8 +20,7 @@ from connections.registry.liveness import (
 )
 from connections.registry.presence import conversations_joined, presence_state
 from ovara.accounts.selectors import inactive_among, revoked_among
-from ovara.conf import ovara_settings
-from ovara.times import now, wire
+from ovara.times import wire
 
 
 def connection_stats() -> dict[str, Any]:
@@ -133,13 +132,12 @@ def requested_closes(node_id: str) -> list[Connection]:
 
 
 def presence(conversation_id: str) -> list[dict[str, Any]]:
-    """Who is present, in the order of their coming, as `join` and `presence` answer it."""
-    cutoff = now() - timedelta(seconds=ovara_settings().presence_grace_seconds)
-    rows = Subscription.objects.filter(
-        Q(left_at__isnull=True) | Q(left_at__gt=cutoff),
-        conversation_id=conversation_id,
-        node_id__in=live_node_ids(),
-    ).order_by("joined_at", "id")
+    """Who is present, in the order of their coming, as `join` and `presence` answer it.
+
+    Everybody of whom no `user_left` was told: who comes now must be told of it when they go.
+    """
+    rows = Subscription.objects.filter(conversation_id=conversation_id).order_by("joined_at", "id")
+    nodes = set(live_node_ids())
     by_user: dict[str, list[Subscription]] = defaultdict(list)
     for row in rows:
         by_user[str(row.user_id)].append(row)
@@ -147,7 +145,7 @@ def presence(conversation_id: str) -> list[dict[str, Any]]:
     usernames = {str(pk): name for pk, name in names.values_list("pk", "username")}
     seen = _last_seen([row.connection_id for rows in by_user.values() for row in rows])
     return [
-        _present_user(user_id, usernames[user_id], rows, seen)
+        _present_user(user_id, usernames[user_id], rows, nodes, seen)
         for user_id, rows in by_user.items()
         if user_id in usernames
     ]
@@ -159,9 +157,13 @@ def _last_seen(connection_ids: list[Any]) -> dict[Any, datetime]:
 
 
 def _present_user(
-    user_id: str, username: str, rows: list[Subscription], seen: dict[Any, datetime]
+    user_id: str,
+    username: str,
+    rows: list[Subscription],
+    nodes: set[UUID],
+    seen: dict[Any, datetime],
 ) -> dict[str, Any]:
-    open_rows = [row for row in rows if row.left_at is None]
+    open_rows = [row for row in rows if row.left_at is None and row.node_id in nodes]
     return {
         "user": {"id": user_id, "username": username},
         "state": presence_state(rows),

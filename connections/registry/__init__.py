@@ -29,9 +29,10 @@ HANDLERS: dict[type, Handler] = {
     opening.Renew: opening.write_renewals,
     opening.Confirm: opening.write_confirmations,
     presence.Unsubscribe: presence.write_unsubscribes,
+    # Who was taken out and brought in again may have joined again in the same batch.
+    presence.Expel: presence.write_expulsions,
     presence.Subscribe: presence.write_subscribes,
     presence.SetAway: presence.write_aways,
-    presence.Expel: presence.write_expulsions,
     closing.Close: closing.write_closes,
     activity.Beat: activity.write_beats,
     requests.RequestClose: requests.write_requests,
@@ -52,6 +53,7 @@ def write_batch(jobs: Sequence[Any]) -> list[Any]:
                 for place, result in zip(places, written, strict=True):
                     results[place] = result
         _count_again(jobs, results)
+    _tell_in_order(jobs, results)
     return results
 
 
@@ -67,6 +69,27 @@ def _count_again(jobs: Sequence[Any], results: list[Any]) -> None:
     for place in came:
         count = counts[results[place].client_id]
         results[place] = dataclasses.replace(results[place], client_connections=count)
+
+
+def _tell_in_order(jobs: Sequence[Any], results: list[Any]) -> None:
+    """Callers tell what they get in the order of their jobs; what happened to one user in one
+    conversation has to be told in the order in which it was written."""
+    kinds = list(HANDLERS)
+    written = sorted(
+        (kinds.index(type(job)), place)
+        for place, job in enumerate(jobs)
+        if type(job) in presence.TELLING and isinstance(results[place], list)
+    )
+    told: dict[presence.Place, list[tuple[int, presence.PresenceChange]]] = defaultdict(list)
+    for _, place in written:
+        for change in results[place]:
+            told[change.conversation_id, change.user.id].append((place, change))
+    for changes in told.values():
+        places = [place for place, _ in changes]
+        if places != sorted(places):
+            for place, change in changes:
+                results[place] = [one for one in results[place] if one is not change]
+            results[min(places)] += [change for _, change in changes]
 
 
 registry: GroupCommit[Any, Any] = GroupCommit("registry", in_turn(write_batch), health=write_health)

@@ -1,22 +1,24 @@
 """Jobs about who is in which conversation.
 
-A user is present while a subscription of theirs is open, or ended less than the grace ago: so a
-reload is silent. `Settle` removes what is past the grace; whoever's deletion takes a row announces,
-so every leave is said once in the cluster.
+A user is present while they have a subscription, whatever node holds it: one that is open, or ended
+and not settled yet, so that a reload is silent. `Settle` removes what is past the grace; whoever's
+deletion takes a user's last row announces, so every leave is said once in the cluster. What others
+were told is so always what the rows say; a dead node's rows end when it is reaped.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from django.contrib.auth import get_user_model
+from django.db import connection, transaction
 
 from connections.models import Subscription
-from connections.registry.liveness import live_node_ids
 from ovara.conf import ovara_settings
 from ovara.errors import NotFound
 from ovara.times import now
@@ -83,11 +85,15 @@ class Settle:
     """Remove the subscriptions whose grace is over."""
 
 
+# Jobs whose result is what others shall hear.
+TELLING = (Subscribe, SetAway, Expel, Settle)
+
+
 def write_subscribes(jobs: Sequence[Subscribe]) -> list[list[PresenceChange] | NotFound]:
     """Add subscriptions; for each what others shall hear, or NotFound without a part."""
     parts = _parts({job.conversation_id for job in jobs}, {job.user.id for job in jobs})
     allowed = [job for job in jobs if (job.conversation_id, job.user.id) in parts]
-    present = _Presence({(job.conversation_id, job.user.id) for job in allowed})
+    present = _hold({(job.conversation_id, job.user.id) for job in allowed})
     known = {(str(row.connection_id), str(row.conversation_id)): row for row in present.rows}
     fresh: list[Subscription] = []
     results: list[list[PresenceChange] | NotFound] = []
@@ -162,45 +168,57 @@ def write_settlements(jobs: Sequence[Settle]) -> list[list[PresenceChange]]:
     )
     if not over:
         return [[] for _ in jobs]
-    places = {(str(row.conversation_id), str(row.user_id)) for row in over}
-    present = _Presence(places, over)
-    before = {place: present.state(place) for place in places}
-    deleted, _ = Subscription.objects.filter(
-        pk__in=[row.pk for row in over], left_at__lte=cutoff
-    ).delete()
-    if not deleted:
-        return [[] for _ in jobs]
+    last = {_place(row): row.pk for row in over}
+    present = _Presence(last)
+    before = {place: present.state(place) for place in last}
+    deleted = _delete_ended([row.pk for row in over], cutoff)
     present.drop({row.pk for row in over})
-    users = _users(user_id for _, user_id in places)
+    users = _users(user_id for _, user_id in last)
     changes: list[PresenceChange] = []
-    for place in sorted(places):
-        if (user := users.get(place[1])) is not None:
+    for place in sorted(last):
+        # Where several nodes settle at once, one of them takes the last row.
+        if last[place] in deleted and (user := users.get(place[1])) is not None:
             changes += _change(place[0], user, before[place], present.state(place))
     return [changes, *([] for _ in jobs[1:])]
 
 
-class _Presence:
-    """Who is present in some places: open subscriptions of live nodes, and those in their grace."""
+class _RacedError(Exception):
+    """Somebody else deleted some of the rows."""
 
-    def __init__(self, places: Iterable[Place], extra: Sequence[Subscription] = ()) -> None:
+
+def _delete_ended(keys: list[uuid.UUID], cutoff: datetime) -> set[uuid.UUID]:
+    """Delete subscriptions that ended before `cutoff`; which of them it was we who deleted."""
+    ended = Subscription.objects.filter(left_at__lte=cutoff)
+    if connection.features.supports_transactions:
+        try:
+            with transaction.atomic():
+                deleted, _ = ended.filter(pk__in=keys).delete()
+                if deleted != len(keys):
+                    raise _RacedError
+            return set(keys)
+        except _RacedError:
+            pass
+    return {key for key in keys if ended.filter(pk=key).delete()[0]}
+
+
+class _Presence:
+    """The subscriptions of some users in some conversations."""
+
+    def __init__(self, places: Iterable[Place]) -> None:
         wanted = set(places)
         rows = Subscription.objects.filter(
             conversation_id__in={conversation_id for conversation_id, _ in wanted},
             user_id__in={user_id for _, user_id in wanted},
-            node_id__in=live_node_ids(),
         )
-        found = {row.pk: row for row in extra}
-        if wanted:
-            found |= {row.pk: row for row in rows}
-        self.rows = list(found.values())
+        self.rows = list(rows) if wanted else []
         self._by_place: dict[Place, list[Subscription]] = defaultdict(list)
         for row in self.rows:
             self.add(row)
 
     def add(self, row: Subscription) -> None:
-        self._by_place[str(row.conversation_id), str(row.user_id)].append(row)
+        self._by_place[_place(row)].append(row)
 
-    def drop(self, keys: set[object]) -> None:
+    def drop(self, keys: set[uuid.UUID]) -> None:
         for rows in self._by_place.values():
             rows[:] = [row for row in rows if row.pk not in keys]
 
@@ -208,6 +226,29 @@ class _Presence:
         """None: not present."""
         rows = self._by_place.get(place)
         return presence_state(rows) if rows else None
+
+    def waning(self) -> list[uuid.UUID]:
+        """The rows of those who are present only until they are settled."""
+        return [
+            row.pk
+            for rows in self._by_place.values()
+            if all(row.left_at is not None for row in rows)
+            for row in rows
+        ]
+
+
+def _hold(places: Iterable[Place]) -> _Presence:
+    """Who is present; nobody is settled by another node before this transaction ends."""
+    present = _Presence(places)
+    waning = present.waning()
+    ended = Subscription.objects.filter(pk__in=waning, left_at__isnull=False)
+    if waning and ended.update(left_at=now()) != len(waning):
+        return _Presence(places)
+    return present
+
+
+def _place(row: Subscription) -> Place:
+    return str(row.conversation_id), str(row.user_id)
 
 
 def presence_state(rows: Sequence[Subscription]) -> State:

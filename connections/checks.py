@@ -78,7 +78,8 @@ def check_channel_layer(**_: Any) -> Iterable[CheckMessage]:
         yield Warning(
             "REDIS_URL joins several processes, but the database is SQLite: only processes of one "
             "machine can share it, and they wait for each other to write.",
-            hint="Use PostgreSQL: DATABASE_URL=postgres://user:password@host:5432/name.",
+            hint="For several machines use PostgreSQL (DATABASE_URL=postgres://user:password@host:5432/"
+            "name) or MongoDB (MONGODB_URI).",
             id="connections.W002",
         )
 

@@ -16,8 +16,7 @@ from urllib.parse import unquote, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 from ovara.environment import env
-from ovara.sqlite_file import ExistingFile
-from ovara.turns import BUSY_TIMEOUT_SECONDS
+from ovara.sqlite_file import BUSY_TIMEOUT_SECONDS, ExistingFile
 
 # How long to wait for a server, and for a connection to it, before the caller hears of it.
 REACH_SECONDS = 5
@@ -109,7 +108,8 @@ def _sqlite(config: dict[str, Any]) -> DatabaseSettings:
         "timeout": BUSY_TIMEOUT_SECONDS,
         "factory": ExistingFile,
         # FULL: an acknowledged message survives a power cut (docs/adr/0003-sqlite-synchronous.md).
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+        # busy_timeout: once it is open, `ExistingFile` waits instead of SQLite.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=0;",
     }
     # A file, not shared memory: the journal writes from its own thread.
     config["TEST"] = {"NAME": folder / f"test-{os.getpid()}-{Path(str(config['NAME'])).name}"}

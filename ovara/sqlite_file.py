@@ -3,21 +3,40 @@
 Where the file is away for a moment (a volume, a hand that moved it), SQLite would make an empty
 one in its place, take the old one's write-ahead log for a stray, and throw away what is committed
 there.
+
+It has one writer at a time, and processes that share it can only try again. SQLite's own busy
+handler does that every 100 ms, and between the transactions of a busy writer there is hardly a
+millisecond: it was seen to starve for 8 s and more. So a statement tries again every few
+milliseconds, and gives up at the time at which SQLite would.
 """
 
 from __future__ import annotations
 
+import functools
+import random
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+# How long a writer waits for the others' transactions before it gives up. Clients wait for their
+# answers for 10 s, and whoever comes while a batch waits may wait as long again.
+BUSY_TIMEOUT_SECONDS = 4.0
+RETRY_SECONDS = (0.001, 0.005)
 
 # What this process has had open; the same path is not for a new database any more.
 _known: set[str] = set()
 
 
 class ExistingFile(sqlite3.Connection):
-    """A connection to a file that is there, or to one whose place was never taken."""
+    """A connection to a file that is there, or to one whose place was never taken.
+
+    `patience_seconds`: how long a statement waits for the others' transactions. Opening the file
+    has the driver's own patience.
+    """
+
+    patience_seconds = BUSY_TIMEOUT_SECONDS
 
     def __init__(self, database: str | Path, *args: Any, **kwargs: Any) -> None:
         path = str(database)
@@ -26,6 +45,34 @@ class ExistingFile(sqlite3.Connection):
                 path = f"file:{quote(path)}?mode=rw"
             _known.add(str(database))
         super().__init__(path, *args, **kwargs)
+
+    def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
+        """A cursor of `factory`'s kind that waits."""
+        return super().cursor(_patient(factory))
+
+
+@functools.cache
+def _patient(kind: type[sqlite3.Cursor]) -> type[sqlite3.Cursor]:
+    class PatientCursor(kind):  # type: ignore[misc, valid-type]
+        def execute(self, *args: Any) -> Any:
+            deadline = 0.0
+            while True:
+                try:
+                    return super().execute(*args)
+                except sqlite3.OperationalError as error:
+                    deadline = deadline or time.monotonic() + self.connection.patience_seconds
+                    if not is_busy(error) or time.monotonic() >= deadline:
+                        raise
+                time.sleep(random.uniform(*RETRY_SECONDS))
+
+    return PatientCursor
+
+
+def is_busy(error: BaseException | None) -> bool:
+    """Whether others were writing. In the midst of a transaction that began as a writer's this
+    does not happen, so that the statement may be tried again."""
+    # The other bytes say more closely why.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _is_file(path: str) -> bool:

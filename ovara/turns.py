@@ -1,9 +1,7 @@
 """SQLite has one writer at a time: how those who write without pause take their turns.
 
 Threads of this process take turns by a lock, which wakes whoever waits. Processes can only try
-again. SQLite's own busy handler does that every 100 ms, and between the transactions of a busy
-writer there is hardly a millisecond: it was seen to starve for 8 s and more. So a batch tries
-again every few milliseconds, and gives up at the time at which SQLite would.
+again (`sqlite_file.py`); a batch does that as a whole, within the same time as for the lock.
 """
 
 from __future__ import annotations
@@ -11,22 +9,18 @@ from __future__ import annotations
 import functools
 import os
 import random
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import OperationalError, connection
 
+from ovara.sqlite_file import BUSY_TIMEOUT_SECONDS, RETRY_SECONDS, is_busy
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-# How long a writer waits for the others' transactions before it gives up. Clients wait for their
-# answers for 10 s, and whoever comes while a batch waits may wait as long again.
-BUSY_TIMEOUT_SECONDS = 4.0
-RETRY_SECONDS = (0.001, 0.005)
 
 _turn = threading.Lock()
 # `file`: device and inode of the database that this thread's connection has open.
@@ -75,7 +69,7 @@ def _write_until(deadline: float, write: Callable[[Item], Result], item: Item) -
         try:
             return write(item)
         except OperationalError as error:
-            if not _is_busy(error) or time.monotonic() >= deadline:
+            if not is_busy(error.__cause__) or time.monotonic() >= deadline:
                 raise
         time.sleep(random.uniform(*RETRY_SECONDS))
 
@@ -91,12 +85,7 @@ def _prepare_connection() -> None:
         # Another one has taken its place: what is written to the old one would be lost.
         connection.close()
     if connection.connection is None:
-        with connection.cursor() as cursor:
-            cursor.execute("PRAGMA busy_timeout = 0")
+        connection.ensure_connection()
+        opened: Any = connection.connection
+        opened.patience_seconds = 0.0
         _opened.file = file
-
-
-def _is_busy(error: OperationalError) -> bool:
-    code: int = getattr(error.__cause__, "sqlite_errorcode", 0)
-    # The other bytes say more closely why.
-    return code & 0xFF == sqlite3.SQLITE_BUSY

@@ -221,8 +221,9 @@ class Torture:
 def faults_of_logs(servers: Sequence[ServerProcess]) -> Iterator[str]:
     """What no process may ever have to say, however many share a database."""
     for server in servers:
-        if "database is locked" in server.logs():
-            yield f"{server.log_path.name}: a process found the database locked"
+        found = [line for line in server.logs().splitlines() if "database is locked" in line]
+        if found:
+            yield f"{server.log_path.name}: a process found the database locked: {found[:3]}"
 
 
 def _soon_none(look: Callable[[], list[str]]) -> list[str]:

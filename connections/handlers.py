@@ -28,10 +28,10 @@ from ovara.database import in_thread
 from ovara.errors import Forbidden, NotFound, NotJoined, OvaraError
 from ovara.times import wire
 from sessions_app import journal
+from sessions_app.notes import read_position_move, session_state_replace
 from sessions_app.records import UserRef
 from sessions_app.selectors import history as history_page
 from sessions_app.selectors import is_participant
-from sessions_app.services import read_position_move, session_state_replace
 from sessions_app.sessions import OpenedSession
 
 if TYPE_CHECKING:
@@ -156,8 +156,7 @@ async def _typing_after_join(
 
 
 async def read(node: Node, connection: ConnectionInfo, frame: protocol.Read) -> None:
-    position = await in_thread(
-        read_position_move,
+    position = await read_position_move(
         conversation_id=frame.conversation_id,
         user=_user(connection),
         sequence=frame.sequence,
@@ -211,8 +210,7 @@ async def _tell_away(node: Node, connection: ConnectionInfo, frame: protocol.Awa
 
 async def state(node: Node, connection: ConnectionInfo, frame: protocol.State) -> None:
     assert connection.session_id is not None and connection.client_id is not None
-    await in_thread(
-        session_state_replace,
+    await session_state_replace(
         session_id=connection.session_id,
         client_id=connection.client_id,
         state=frame.state,

@@ -58,6 +58,6 @@ CHANNEL_LAYER_UP = Gauge(
 )
 RESYNCS = Counter("ovara_resyncs", "Times that connections were told to look for gaps.")
 QUEUE_DEPTH = Gauge(
-    "ovara_queue_depth", "Items that wait, by queue: journal, registry or bus.", ["queue"]
+    "ovara_queue_depth", "Items that wait, by queue: journal, notes, registry or bus.", ["queue"]
 )
 OUTBOX_BYTES = Gauge("ovara_outbox_bytes", "Bytes that wait for slow connections.")

@@ -39,6 +39,7 @@ from ovara.database import in_thread
 from ovara.errors import OvaraError
 from ovara.logs import fields
 from sessions_app.journal import journal
+from sessions_app.notes import notes
 
 log = logging.getLogger("connections")
 
@@ -136,7 +137,7 @@ class Node:
             return
         self.running = False
         self._timetable.stop()
-        await asyncio.gather(asyncio.to_thread(journal.close), asyncio.to_thread(registry.close))
+        await asyncio.gather(*(asyncio.to_thread(one.close) for one in (journal, notes, registry)))
         await self.bus.stop()
         await in_thread(node_retire, UUID(self.id))
         background.release(asyncio.get_running_loop())

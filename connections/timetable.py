@@ -13,6 +13,7 @@ from connections.registry import registry
 from ovara import background
 from ovara.conf import ovara_settings
 from sessions_app.journal import journal
+from sessions_app.notes import notes
 
 if TYPE_CHECKING:
     from connections.node import Node
@@ -70,4 +71,5 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
 
 async def _measure_queues() -> None:
     metrics.QUEUE_DEPTH.labels("journal").set(len(journal))
+    metrics.QUEUE_DEPTH.labels("notes").set(len(notes))
     metrics.QUEUE_DEPTH.labels("registry").set(len(registry))

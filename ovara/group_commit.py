@@ -5,7 +5,8 @@ database connection of its own takes everything that is waiting, writes it in on
 answers every caller, and takes what has gathered meanwhile. Under load the batches grow by
 themselves; idle, a lone item waits for nothing.
 
-The journal (messages) and the registry (connections) are its users; DESIGN, 'Durability'.
+The journal (messages), the registry (connections) and the notes (read positions, session states)
+are its users; docs/architecture.md, 'Durability'.
 """
 
 from __future__ import annotations

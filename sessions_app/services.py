@@ -1,4 +1,4 @@
-"""Writes of conversations, participants, read positions and session states.
+"""Writes of conversations and participants.
 
 Who may do what is decided here, once for every door. `actor` is the user who asks; None is server
 code, which may do anything. What changed is said by a signal, after it is stored.
@@ -15,17 +15,13 @@ from django.dispatch import Signal
 
 from ovara.accounts.models import User
 from ovara.errors import Forbidden, Invalid, NotFound
-from ovara.times import now
-from sessions_app.models import TITLE_MAX_LENGTH, Conversation, Participant, Role, Session
-from sessions_app.records import UserRef
+from sessions_app.models import TITLE_MAX_LENGTH, Conversation, Participant, Role
 from sessions_app.signals import (
     conversation_changed,
     participant_added,
     participant_removed,
-    read_moved,
-    session_state_changed,
 )
-from sessions_app.validation import check_json_object, check_text
+from sessions_app.validation import check_text
 
 # A page of conversations brings their participants along.
 MAX_PARTICIPANTS = 1_000
@@ -123,59 +119,8 @@ def participant_remove(
         _tell(participant_removed, conversation_id=str(conversation.pk), user_id=str(part.user_id))
 
 
-def read_position_move(
-    *, conversation_id: str, user: UserRef, sequence: int, origin: str | None = None
-) -> int:
-    """Move a participant's read position: forward only, and never past the newest message.
-
-    Args:
-        origin: the connection that asked, which hears of it by its acknowledgement.
-
-    Returns:
-        The read position now.
-
-    Raises:
-        NotFound: the user has no part in the conversation.
-    """
-    parts = Participant.objects.filter(conversation_id=conversation_id, user_id=user.id)
-    position = _read_position(parts)
-    conversations = Conversation.objects.filter(pk=conversation_id)
-    newest = conversations.values_list("last_sequence", flat=True).first()
-    target = min(sequence, newest or 0)
-    if target <= position:
-        return position
-    # The condition lets one of several tabs move it, and none move it back.
-    if not parts.filter(last_read_sequence__lt=target).update(last_read_sequence=target):
-        return _read_position(parts)
-    _tell(read_moved, conversation_id=conversation_id, user=user, sequence=target, origin=origin)
-    return target
-
-
-def session_state_replace(
-    *, session_id: str, client_id: str, state: dict[str, Any], origin: str | None = None
-) -> None:
-    """Replace what the client was doing.
-
-    Raises:
-        Invalid, TooLarge: `state` is not acceptable.
-        NotFound: the session has expired meanwhile.
-    """
-    check_json_object(state, "state")
-    moved = Session.objects.filter(pk=session_id).update(state=state, last_active_at=now())
-    if not moved:
-        raise NotFound("This session has expired: connect again.")
-    _tell(session_state_changed, client_id=client_id, state=state, origin=origin)
-
-
 def _active_users() -> QuerySet[User]:
     return User.objects.filter(is_active=True)
-
-
-def _read_position(parts: QuerySet[Participant]) -> int:
-    position = parts.values_list("last_read_sequence", flat=True).first()
-    if position is None:
-        raise NotFound
-    return position
 
 
 def _check_owner(conversation: Conversation, actor: User | None) -> None:

@@ -22,7 +22,7 @@ from ovara.errors import Forbidden, NotFound
 from ovara.ids import new_id
 from ovara.times import now
 from sessions_app.models import Session
-from sessions_app.services import session_state_replace
+from sessions_app.notes import session_state_replace
 from tests.support.in_process import (
     BlockedSocket,
     BrokenSocket,
@@ -136,11 +136,8 @@ class TestSessionIntegration:
         first, _ = await add(manager, alice, client_id=client_id)
         session_id = manager.active_connections[first].session_id
         assert session_id is not None
-        await in_thread(
-            session_state_replace,
-            session_id=session_id,
-            client_id=client_id,
-            state={"draft": "dear bob"},
+        await session_state_replace(
+            session_id=session_id, client_id=client_id, state={"draft": "dear bob"}
         )
         await manager.remove_connection(first)
         again, _ = await add(manager, alice, client_id=client_id)

@@ -3,6 +3,7 @@ stays connected, and service returns by itself."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import resource
@@ -16,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ServerWith
-from tests.durability.scene import SETTINGS, Scene, is_healthy, server_in
+from tests.durability.scene import ANSWER_SECONDS, SETTINGS, Scene, is_healthy, server_in
 from tests.support.database import Database
+from tests.support.rest import rest_client
 from tests.support.server import ServerProcess
 
 # Faults of a file and its file system; those of servers are in tests/stores.
@@ -64,6 +66,48 @@ async def test_a_locked_database_is_said_in_time_and_all_is_well_when_it_is_free
     assert answer["type"] == "ack" and "duplicate" not in answer
     await scene.check_that_it_serves()
     await scene.check_that_carol_left()
+
+
+async def test_readers_go_on_while_many_wait_to_write_to_a_locked_database(scene: Scene) -> None:
+    """Read positions and states do not hold up those who only read."""
+    await scene.say("before")
+    writes = [
+        {"type": "read", "conversation_id": scene.conversation_id, "sequence": 1},
+        *({"type": "state", "state": {"number": number}} for number in range(2)),
+    ]
+    others = [scene.bob, *[await scene.connect(1) for _ in range(3)]]
+    with locked(scene.server.database):
+        waiting = [
+            asyncio.ensure_future(client.request(frame, timeout=ANSWER_SECONDS))
+            for client in others
+            for frame in writes
+        ]
+        async with asyncio.timeout(2):
+            for _ in range(5):
+                assert (await scene.ask("history"))["messages"][0]["content"] == "before"
+            async with rest_client(scene.server, scene.people[0]) as rest:
+                for path in ("/api/conversations", "/api/sessions"):
+                    assert (await rest.get(path)).status_code == 200
+        assert not any(future.done() for future in waiting), "they had no need to wait"
+        answers = await asyncio.gather(*waiting)
+        assert {answer.get("code") for answer in answers} == {"overloaded"}
+        # These come while it is still locked, and wait for it.
+        again = [
+            asyncio.ensure_future(scene.bob.request(frame, timeout=ANSWER_SECONDS))
+            for frame in writes
+        ]
+        await scene.bob.barrier()
+    assert {answer["type"] for answer in await asyncio.gather(*again)} == {"ack"}
+    page = await scene.alice.expect("read", sequence=1)
+    assert page["user"] == scene.people[1].as_json
+    async with rest_client(scene.server, scene.people[1]) as rest:
+        (found,) = (await rest.get("/api/conversations")).json()["results"]
+        assert found["unread"] == 0
+        sessions = (await rest.get("/api/sessions")).json()["results"]
+    assert {"number": 1} in [session["state"] for session in sessions]
+    for client in others[1:]:
+        await client.close()
+    await scene.check_that_it_serves()
 
 
 async def test_a_short_lock_is_waited_for(scene: Scene) -> None:

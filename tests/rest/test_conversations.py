@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from ovara import background
 from ovara.ids import is_id, new_id
 from sessions_app.models import Conversation, Message, Participant, Role
+from sessions_app.notes import read_position_move
 from sessions_app.records import UserRef
-from sessions_app.services import conversation_create, participant_remove, read_position_move
+from sessions_app.services import conversation_create, participant_remove
 from sessions_app.signals import (
     conversation_changed,
     participant_added,
@@ -381,11 +383,13 @@ class TestRemoving:
 @pytest.mark.django_db(transaction=True)
 class TestReadPosition:
     def move(self, talk, user, sequence, origin=None):
-        return read_position_move(
-            conversation_id=str(talk.pk),
-            user=UserRef(str(user.pk), user.username),
-            sequence=sequence,
-            origin=origin,
+        return background.run(
+            read_position_move(
+                conversation_id=str(talk.pk),
+                user=UserRef(str(user.pk), user.username),
+                sequence=sequence,
+                origin=origin,
+            )
         )
 
     def test_it_moves_forward_and_never_past_the_newest(self, talk, bob, alice, told):

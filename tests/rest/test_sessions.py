@@ -6,11 +6,12 @@ from datetime import timedelta
 
 import pytest
 
+from ovara import background
 from ovara.errors import Invalid, NotFound, TooLarge
 from ovara.ids import new_id
 from ovara.times import now, wire
 from sessions_app.models import Session
-from sessions_app.services import session_state_replace
+from sessions_app.notes import session_state_replace
 from sessions_app.signals import session_state_changed
 from tests.rest.test_conversations import error
 
@@ -84,7 +85,7 @@ class TestState:
 
     def replace(self, session, state, **fields):
         values = {"session_id": str(session.pk), "client_id": str(session.client_id)} | fields
-        session_state_replace(**values, state=state, origin="a-connection")
+        background.run(session_state_replace(**values, state=state, origin="a-connection"))
 
     def test_it_is_replaced_as_a_whole_and_told(self, alice, heard):
         session = session_of(alice, state={"a": 1}, last_active_at=now() - timedelta(hours=1))

@@ -16,6 +16,7 @@ from ovara.environment import (
     secret_key,
 )
 from ovara.logs import logging_config
+from ovara.times import CLOCK_TOLERANCE
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = BASE_DIR / "var"
@@ -135,6 +136,9 @@ SIMPLE_JWT = {
     "REFRESH_TOKEN_LIFETIME": timedelta(days=OVARA.refresh_token_lifetime_days),
     "SIGNING_KEY": OVARA.jwt_signing_key or SECRET_KEY,
     "AUTH_TOKEN_CLASSES": ("ovara.accounts.tokens.AccessToken",),
+    # A token that another node has just issued is not from the future. Access tokens end on time
+    # all the same: `verify_access_token` sees to it.
+    "LEEWAY": CLOCK_TOLERANCE,
     "UPDATE_LAST_LOGIN": False,
 }
 SPECTACULAR_SETTINGS = {

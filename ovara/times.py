@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+# By how much the clocks of two nodes may differ (docs/operations.md, "Several processes").
+CLOCK_TOLERANCE = timedelta(seconds=5)
 
 
 def now() -> datetime:

@@ -19,7 +19,7 @@ from tests.support.client import WireClient
 from tests.support.redis_server import RedisServer
 
 CLIENTS = 10
-KINDS = ["daphne", "uvicorn"]
+KINDS = ["daphne", "uvicorn", "ovara"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

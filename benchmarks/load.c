@@ -8,6 +8,10 @@
  *   echo     every connection sends, and waits for its answer before it sends again
  *   connect  connect, run the set-up, close, again; IN_FLIGHT at once
  *   idle     connect all, print "ready", hold them until standard input ends
+ *   storm    connect all, print "ready"; whoever is cut off comes back as a browser would (half a
+ *            second, with jitter, doubled with each failure), to the next port; until all are back
+ *
+ * PORT may be several, with commas between them: connections take them in turn.
  *
  * SCRIPT has one line each of:  path /ws/ | send TEXT | wait TEXT | publish TEXT | client HEADER\tVALUE
  * `client` lines are taken in turn by the connections. In a text, $V is the client's VALUE, $N the
@@ -33,7 +37,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_STEPS = 16, READ_SIZE = 1 << 20, CONNECTING_AT_ONCE = 64, PATIENCE_SECONDS = 30 };
+enum { MAX_PORTS = 16, MAX_STEPS = 16, READ_SIZE = 1 << 20, CONNECTING_AT_ONCE = 64, PATIENCE_SECONDS = 30 };
 enum phase { CLOSED, CONNECTING, HANDSHAKE, SETUP, READY };
 
 struct step { int is_wait; char *text; };
@@ -45,10 +49,12 @@ struct connection {
     size_t rest_size;
     uint32_t expected_echo;
     uint32_t *seen;         /* the newest number of each publisher */
+    int port_place, failures;
+    double lost_at, retry_at;
 };
 
 static char *mode, *host, *path = "/", *publish_text;
-static int port, connection_count, in_flight;
+static int ports[MAX_PORTS], port_count, connection_count, in_flight, is_storm, losses, errors;
 static double seconds, rate;
 static struct step steps[MAX_STEPS];
 static int step_count, client_count;
@@ -110,9 +116,33 @@ static struct client *client_of(struct connection *c) {
     return client_count ? &clients[c->client % client_count] : &none;
 }
 
+static int port_of(struct connection *c) {
+    return ports[(c->number + c->port_place) % port_count];
+}
+
+/* The connection is gone, or never came to be: it comes back, where that is what is measured. */
+static void lost(struct connection *c, const char *format, ...) {
+    if (!is_storm) {
+        char words[200];
+        va_list args;
+        va_start(args, format);
+        vsnprintf(words, sizeof words, format, args);
+        va_end(args);
+        fail("connection %d: %s", c->number, words);
+    }
+    if (c->phase == CLOSED) return;
+    if (c->phase == READY) ready_count--, losses++, c->failures = 0, c->lost_at = now();
+    else connecting_count--, errors++, c->failures++;
+    close(c->fd);
+    c->phase = CLOSED;
+    c->port_place++;
+    double delay = 0.5 * (1 << (c->failures < 5 ? c->failures : 5));
+    c->retry_at = now() + delay * (0.5 + drand48());
+}
+
 static void write_all(struct connection *c, const void *data, size_t size) {
     ssize_t written = send(c->fd, data, size, MSG_NOSIGNAL);
-    if (written != (ssize_t)size) fail("connection %d: could not send: %s", c->number, strerror(errno));
+    if (written != (ssize_t)size) lost(c, "could not send: %s", strerror(errno));
 }
 
 /* Masked with the key 0, which changes nothing. */
@@ -142,7 +172,7 @@ static void publish(struct connection *c) {
 }
 
 static void open_connection(struct connection *c) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port_of(c))};
     int one = 1;
     inet_pton(AF_INET, host, &address.sin_addr);
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -175,29 +205,30 @@ static void send_handshake(struct connection *c) {
     int size = snprintf(request, sizeof request,
         "GET %s HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s%s\r\n",
-        path, host, port, client_of(c)->header, client_of(c)->header[0] ? "\r\n" : "");
+        path, host, port_of(c), client_of(c)->header, client_of(c)->header[0] ? "\r\n" : "");
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
     epoll_ctl(epoll_fd, EPOLL_CTL_MOD, c->fd, &event);
-    write_all(c, request, size);
     c->phase = HANDSHAKE;
-}
-
-static void set_up(struct connection *c) {
-    while (c->step < step_count && !steps[c->step].is_wait) send_text(c, steps[c->step++].text, 0);
-    if (c->step < step_count) return;
-    c->phase = READY;
-    connecting_count--;
-    ready_count++;
-    handshakes++;
-    if (!strcmp(mode, "connect")) {
-        close_connection(c);
-        if (!stopping) open_connection(c);
-    }
+    write_all(c, request, size);
 }
 
 static void record_wait(double wait) {
     if (wait_count == wait_room) waits = realloc(waits, (wait_room = wait_room ? wait_room * 2 : 65536) * sizeof *waits);
     waits[wait_count++] = wait;
+}
+
+static void set_up(struct connection *c) {
+    while (c->step < step_count && !steps[c->step].is_wait) send_text(c, steps[c->step++].text, 0);
+    if (c->step < step_count || c->phase == CLOSED) return;
+    c->phase = READY;
+    connecting_count--;
+    ready_count++;
+    handshakes++;
+    if (c->lost_at) record_wait(now() - c->lost_at), c->lost_at = 0;
+    if (!strcmp(mode, "connect")) {
+        close_connection(c);
+        if (!stopping) open_connection(c);
+    }
 }
 
 static void delivered(struct connection *c, uint32_t publisher, uint32_t number) {
@@ -261,7 +292,7 @@ static size_t take_frames(struct connection *c, uint8_t *data, size_t size) {
             uint8_t pong[6 + 125] = {0x8a, 0x80 | length};
             memcpy(pong + 6, data + at + head, length);
             write_all(c, pong, 6 + length);
-        } else if (opcode == 8) fail("connection %d: closed by the server with %d: %.*s", c->number,
+        } else if (opcode == 8) lost(c, "closed by the server with %d: %.*s",
             length > 1 ? data[at + head] << 8 | data[at + head + 1] : 1005, length > 2 ? (int)length - 2 : 0, data + at + head + 2);
         at += head + length;
     }
@@ -272,14 +303,20 @@ static void readable(struct connection *c) {
     memcpy(buffer, c->rest, c->rest_size);
     ssize_t got = recv(c->fd, buffer + c->rest_size, READ_SIZE - c->rest_size - 1, 0);
     if (got < 0 && errno == EAGAIN) return;
-    if (got <= 0) fail("connection %d: gone: %s", c->number, got ? strerror(errno) : "end of file");
+    if (got <= 0) {
+        lost(c, "gone: %s", got ? strerror(errno) : "end of file");
+        return;
+    }
     bytes_read += got;
     size_t size = c->rest_size + got, at = 0;
     buffer[size] = 0;
     if (c->phase == HANDSHAKE) {
         uint8_t *end = memmem(buffer, size, "\r\n\r\n", 4);
         if (end) {
-            if (memcmp(buffer + 9, "101", 3)) fail("refused: %.60s", (char *)buffer);
+            if (memcmp(buffer + 9, "101", 3)) {
+                lost(c, "refused: %.60s", (char *)buffer);
+                return;
+            }
             at = end + 4 - buffer;
             c->phase = SETUP;
             set_up(c);
@@ -299,7 +336,8 @@ static void turn(int timeout_ms) {
     for (int i = 0; i < count; i++) {
         struct connection *c = events[i].data.ptr;
         if (c->phase == CLOSED) continue;
-        if (c->phase == CONNECTING) send_handshake(c);
+        if (c->phase == CONNECTING && events[i].events & EPOLLERR) lost(c, "could not connect");
+        else if (c->phase == CONNECTING) send_handshake(c);
         else readable(c);
     }
 }
@@ -312,6 +350,27 @@ static void connect_all(void) {
         turn(100);
         if (now() > deadline) fail("only %d of %d connections became ready", ready_count, connection_count);
     }
+}
+
+static int by_size(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* Until whoever was cut off is back; prints what that took. */
+static int weather_storm(void) {
+    double first = 0, deadline = now() + seconds;
+    while (!losses || ready_count < connection_count) {
+        if (now() > deadline) fail("%d of %d are back after %g s", ready_count, connection_count, seconds);
+        if (losses && !first) first = now();
+        for (int i = 0; i < connection_count; i++)
+            if (connections[i].phase == CLOSED && connections[i].retry_at <= now()) open_connection(&connections[i]);
+        turn(5);
+    }
+    qsort(waits, wait_count, sizeof *waits, by_size);
+    printf("{\"seconds\": %.3f, \"lost\": %d, \"errors\": %d, \"p50_ms\": %.3f, \"p99_ms\": %.3f}\n", now() - first,
+           losses, errors, waits[wait_count / 2] * 1e3, waits[(size_t)(wait_count * 0.99)] * 1e3);
+    return 0;
 }
 
 static void run_for(double duration) {
@@ -334,11 +393,6 @@ static int is_whole(void) {
     return 1;
 }
 
-static int by_size(const void *a, const void *b) {
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
-
 static double cpu_seconds(void) {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
@@ -347,7 +401,8 @@ static double cpu_seconds(void) {
 
 int main(int count, char **args) {
     if (count != 9) fail("see the head of load.c");
-    mode = args[1], host = args[2], port = atoi(args[3]);
+    mode = args[1], host = args[2], is_storm = !strcmp(mode, "storm");
+    for (char *one = strtok(args[3], ","); one && port_count < MAX_PORTS; one = strtok(NULL, ",")) ports[port_count++] = atoi(one);
     read_script(args[4]);
     seconds = atof(args[5]), connection_count = atoi(args[6]), in_flight = atoi(args[7]), rate = atof(args[8]);
     if (strcmp(mode, "rate")) rate = 0; else in_flight = 1;
@@ -372,6 +427,7 @@ int main(int count, char **args) {
         while (getchar() != EOF) {}
         return 0;
     }
+    if (is_storm) return weather_storm();
     int starters = !strcmp(mode, "echo") ? connection_count : !strcmp(mode, "fanout") ? in_flight : 0;
     for (int i = 0; i < starters; i++) publish(&connections[i]);
     run_for(seconds * 0.25); /* to warm up */

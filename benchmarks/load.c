@@ -7,7 +7,8 @@
  *   rate     one publisher, RATE publications a second; how long each delivery took
  *   echo     every connection sends, and waits for its answer before it sends again
  *   connect  connect, run the set-up, close, again; IN_FLIGHT at once
- *   idle     connect all, print "ready", hold them until standard input ends
+ *   idle     connect IN_FLIGHT, print "some", and, after a line of standard input, the rest;
+ *            print "ready", and hold them until the next line
  *   storm    connect all, print "ready"; whoever is cut off comes back as a browser would (half a
  *            second, with jitter, doubled with each failure), to the next port; until all are back
  *
@@ -37,7 +38,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_PORTS = 16, MAX_STEPS = 16, READ_SIZE = 1 << 20, CONNECTING_AT_ONCE = 64, PATIENCE_SECONDS = 30 };
+enum { MAX_PORTS = 16, MAX_STEPS = 16, READ_SIZE = 1 << 20, CONNECTING_AT_ONCE = 64, PATIENCE_SECONDS = 30,
+       CONNECT_SECONDS = 120 };
 enum phase { CLOSED, CONNECTING, HANDSHAKE, SETUP, READY };
 
 struct step { int is_wait; char *text; };
@@ -342,13 +344,13 @@ static void turn(int timeout_ms) {
     }
 }
 
-static void connect_all(void) {
-    double deadline = now() + 300;
-    while (ready_count < connection_count) {
-        while (next_to_connect < connection_count && connecting_count < CONNECTING_AT_ONCE)
+static void connect_up_to(int count) {
+    double deadline = now() + CONNECT_SECONDS;
+    while (ready_count < count) {
+        while (next_to_connect < count && connecting_count < CONNECTING_AT_ONCE)
             open_connection(&connections[next_to_connect++]);
         turn(100);
-        if (now() > deadline) fail("only %d of %d connections became ready", ready_count, connection_count);
+        if (now() > deadline) fail("only %d of %d connections became ready", ready_count, count);
     }
 }
 
@@ -371,6 +373,10 @@ static int weather_storm(void) {
     printf("{\"seconds\": %.3f, \"lost\": %d, \"errors\": %d, \"p50_ms\": %.3f, \"p99_ms\": %.3f}\n", now() - first,
            losses, errors, waits[wait_count / 2] * 1e3, waits[(size_t)(wait_count * 0.99)] * 1e3);
     return 0;
+}
+
+static void wait_for_line(void) {
+    for (int letter = 0; letter != '\n' && letter != EOF; letter = getchar()) {}
 }
 
 static void run_for(double duration) {
@@ -419,14 +425,18 @@ int main(int count, char **args) {
     }
     if (!strcmp(mode, "connect")) {
         for (int i = 0; i < in_flight; i++) open_connection(&connections[i]);
+    } else if (!strcmp(mode, "idle")) {
+        connect_up_to(in_flight);
+        printf("some\n");
+        wait_for_line();
+        connect_up_to(connection_count);
+        printf("ready\n");
+        wait_for_line();
+        return 0;
     } else {
-        connect_all();
+        connect_up_to(connection_count);
     }
     printf("ready\n");
-    if (!strcmp(mode, "idle")) {
-        while (getchar() != EOF) {}
-        return 0;
-    }
     if (is_storm) return weather_storm();
     int starters = !strcmp(mode, "echo") ? connection_count : !strcmp(mode, "fanout") ? in_flight : 0;
     for (int i = 0; i < starters; i++) publish(&connections[i]);

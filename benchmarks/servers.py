@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks import workloads
+
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / "benchmarks" / "peers"
 # Every publication's text, about 200 bytes with the JSON around it.
@@ -79,7 +81,7 @@ def peers(folder: Path, token: Callable[[], str]) -> list[Server]:
     path = "/socket.io/?EIO=4&transport=websocket"
     return [
         Server(
-            "Channels tutorial, Daphne",
+            workloads.TUTORIAL,
             lambda port: [
                 *(sys.executable, "-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(port)),
                 *("--websocket_timeout", "-1", "benchmarks.peers.channels_tutorial:application"),
@@ -88,7 +90,7 @@ def peers(folder: Path, token: Callable[[], str]) -> list[Server]:
             {"BENCHMARK_DATABASE": str(folder / "tutorial.sqlite3")},
         ),
         Server(
-            "FastAPI manager, uvicorn",
+            workloads.FASTAPI,
             lambda port: [
                 sys.executable,
                 *UVICORN,
@@ -97,9 +99,9 @@ def peers(folder: Path, token: Callable[[], str]) -> list[Server]:
             ],
             _plain(_CHAT),
         ),
-        Server("node ws", _node("ws.mjs"), _plain(_CHAT)),
+        Server(workloads.WS, _node("ws.mjs"), _plain(_CHAT)),
         Server(
-            "Socket.IO, node",
+            workloads.SOCKET_IO,
             _node("socketio.mjs"),
             {
                 "room": lambda: Script(
@@ -110,14 +112,20 @@ def peers(folder: Path, token: Callable[[], str]) -> list[Server]:
                 "idle": lambda: Script(path, "", socketio_steps),
             },
         ),
-        Server("uWebSockets.js", _node("uwebsockets.mjs"), _plain(_CHAT)),
+        Server(workloads.UWEBSOCKETS, _node("uwebsockets.mjs"), _plain(_CHAT)),
     ]
 
 
 class World:
-    """Ovara's database for the benchmark: accounts, a conversation for all, one for each."""
+    """Ovara's database for the benchmark: accounts, a conversation for all, one for each.
 
-    def __init__(self, folder: Path, size: int) -> None:
+    Args:
+        folder: where the database goes.
+        size: how many accounts.
+        rooms: how many conversations for all.
+    """
+
+    def __init__(self, folder: Path, size: int, rooms: int = 1) -> None:
         self.environment = {
             "DJANGO_SETTINGS_MODULE": "ovara.settings",
             "DATABASE_URL": f"sqlite:///{folder / 'ovara.sqlite3'}",
@@ -139,9 +147,9 @@ class World:
 
         django.setup()
         call_command("migrate", verbosity=0)
-        self._make(size)
+        self._make(size, rooms)
 
-    def _make(self, size: int) -> None:
+    def _make(self, size: int, rooms: int) -> None:
         from ovara.accounts.models import User
         from ovara.accounts.tokens import AccessToken
         from sessions_app.models import Participant
@@ -149,11 +157,16 @@ class World:
 
         users = [User(username=f"user{number}", password="!") for number in range(size)]
         User.objects.bulk_create(users)
-        room = conversation_create(owner=users[0], title="Everybody")
+        made = [conversation_create(owner=users[0], title="Everybody") for _ in range(rooms)]
         Participant.objects.bulk_create(
-            [Participant(conversation=room, user=user, role="member") for user in users[1:]]
+            [
+                Participant(conversation=room, user=user, role="member")
+                for room in made
+                for user in users[1:]
+            ]
         )
-        self.conversation_id = str(room.pk)
+        self.rooms = [str(room.pk) for room in made]
+        self.conversation_id = self.rooms[0]
         self.clients = tuple(
             (
                 f"Authorization: Bearer {AccessToken.for_user(user)}",
@@ -207,7 +220,7 @@ def ovara(world: World) -> list[Server]:
     }
     return [
         Server(
-            "Ovara, recommended",
+            workloads.OVARA,
             lambda port: [
                 sys.executable,
                 "-m",
@@ -221,7 +234,7 @@ def ovara(world: World) -> list[Server]:
             world.environment,
         ),
         Server(
-            "Ovara, Daphne",
+            workloads.OVARA_DAPHNE,
             lambda port: [
                 *(sys.executable, "-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(port)),
                 *("--websocket_timeout", "-1", "ovara.asgi:application"),
@@ -230,7 +243,7 @@ def ovara(world: World) -> list[Server]:
             world.environment,
         ),
         Server(
-            "Ovara, uvicorn",
+            workloads.OVARA_UVICORN,
             lambda port: [
                 sys.executable,
                 *UVICORN,

@@ -13,27 +13,29 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
+from contextlib import ExitStack
 from pathlib import Path
 
 import django
 
 from tests.support.environment import ROOT, server_environment
 from tests.support.redis_server import RedisServer
+from tests.support.stores import make_store
 from tests.torture.options import SERVER_SETTINGS, Options
 
 
 def main() -> int:
     options = arguments()
-    with tempfile.TemporaryDirectory(prefix="ovara-torture-") as name:
-        folder = Path(name)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ovara-torture-")))
+        database = {"DATABASE_URL": options.database_url}
         if not options.database_url:
-            options = replace(options, database_url=f"sqlite:///{folder}/db.sqlite3")
-        settings = SERVER_SETTINGS | {"DATABASE_URL": options.database_url}
+            database = own_database(stack, options.store, folder)
+        settings = SERVER_SETTINGS | database
         redis = own_redis(folder) if options.has_own_redis else None
         if redis is not None or options.redis_url:
             settings["REDIS_URL"] = redis.url if redis is not None else options.redis_url
-        environment = server_environment(options.database_url, settings)
+        environment = server_environment(database, settings)
         subprocess.run(
             [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
             cwd=ROOT,
@@ -44,6 +46,16 @@ def main() -> int:
         os.environ |= environment
         django.setup()
         return torture(options, folder, settings, redis)
+
+
+def own_database(stack: ExitStack, kind: str, folder: Path) -> dict[str, str]:
+    """An empty database of that kind, in a server that ends with the run."""
+    store = make_store(kind)
+    stack.callback(store.stop)
+    store.start()
+    name = store.new_name(folder / "db.sqlite3")
+    store.create(name)
+    return store.environment(name)
 
 
 def own_redis(folder: Path) -> RedisServer:
@@ -60,7 +72,8 @@ def torture(
 
     print(
         f"SEED={options.seed} repeats this: {options.kills} kills of {options.nodes} "
-        f"{options.kind}, {options.clients} clients in {options.conversations} conversations",
+        f"{options.kind} on {options.store}, "
+        f"{options.clients} clients in {options.conversations} conversations",
         flush=True,
     )
     servers = servers_for(options, folder, settings)
@@ -85,7 +98,9 @@ def arguments() -> Options:
     parser.add_argument("--nodes", type=int, default=defaults.nodes)
     parser.add_argument("--clients", type=int, default=defaults.clients)
     parser.add_argument("--conversations", type=int, default=defaults.conversations)
-    parser.add_argument("--database-url", default=defaults.database_url, help="default: SQLite")
+    store = os.environ.get("TEST_STORE") or defaults.store
+    parser.add_argument("--store", default=store, help="see tests/support/stores.py")
+    parser.add_argument("--database-url", default=defaults.database_url, help="instead of --store")
     parser.add_argument("--redis-url", default=defaults.redis_url, help="for several nodes")
     parser.add_argument("--max-life-seconds", type=float, default=defaults.max_life_seconds)
     return Options(**vars(parser.parse_args()))

@@ -5,6 +5,9 @@ conversation; the unique constraint (conversation, sequence) is the arbiter amon
 loses the race reads the new last and tries again. `Conversation.last_sequence` is moved behind the
 messages, forward only, and is only a cache of the greatest sequence stored.
 A second constraint (conversation, sender, client_message_id) makes a repeat harmless.
+
+So it is right too where no transaction holds the writes together (a MongoDB without a replica set)
+and a batch may be cut off anywhere: docs/adr/0030-writes-without-transactions.md.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError
 from django.db.models import Max, QuerySet
 
 from ovara import background
@@ -26,6 +29,7 @@ from ovara.group_commit import GroupCommit
 from ovara.ids import new_id
 from ovara.prepared import PreparedInsert, PreparedSelect, PreparedUpdate, as_uuid
 from ovara.times import now, wire
+from ovara.transactions import atomically, can_roll_back
 from ovara.turns import in_turn
 from ovara.write_health import write_health
 from sessions_app.models import Conversation, Message, Participant
@@ -39,7 +43,11 @@ MAX_ATTEMPTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A message before it has its place. Its values were checked."""
+    """A message before it has its place. Its values were checked.
+
+    Its `id` tells whether a stored message is this very one, written by an attempt that was cut
+    off, or somebody's earlier one.
+    """
 
     conversation_id: str
     content: str
@@ -48,6 +56,7 @@ class Draft:
     client_message_id: str
     metadata: dict[str, Any] = field(default_factory=dict)
     require_participant: bool = True
+    id: str = field(default_factory=lambda: str(new_id()))
 
     @property
     def repeat_key(self) -> tuple[str, str | None, str]:
@@ -131,10 +140,10 @@ def write_batch(drafts: Sequence[Draft]) -> list[Appended | Exception]:
     takes it back, and the next attempt looks first.
     """
     for attempt in range(MAX_ATTEMPTS):
-        optimistic = attempt == 0 and connection.features.supports_transactions
+        # What can't be taken back must be right at once.
+        writer = _BatchWriter(drafts, optimistic=attempt == 0 and can_roll_back())
         try:
-            with transaction.atomic():
-                return _BatchWriter(drafts, optimistic=optimistic).write()
+            return atomically(writer.write)
         except IntegrityError:
             # A repeat, or another process was first, or a row was deleted meanwhile.
             continue
@@ -170,14 +179,15 @@ class _BatchWriter:
             if draft.conversation_id not in last or not self._allowed(draft, parts):
                 results.append(NotFound())
             elif (before := stored.get(draft.repeat_key)) is not None:
-                results.append(Appended(before, duplicate=True))
+                results.append(Appended(before, duplicate=before.id != draft.id))
             else:
                 last[draft.conversation_id] += 1
                 record = _record(draft, last[draft.conversation_id], wire(self.moment))
                 fresh.append(record)
                 stored[draft.repeat_key] = record
                 results.append(Appended(record, duplicate=False))
-        self._insert(fresh)
+        # By conversation: two nodes that wait for each other's rows do it in the same order.
+        self._insert(sorted(fresh, key=lambda record: (record.conversation_id, record.sequence)))
         self._move_caches(cached, last)
         return results
 
@@ -248,7 +258,7 @@ class _BatchWriter:
         _MOVE_CACHE.run(
             [
                 (uuid.UUID(conversation_id), sequence, self.moment)
-                for conversation_id, sequence in last.items()
+                for conversation_id, sequence in sorted(last.items())
                 if sequence > cached[conversation_id]
             ]
         )
@@ -291,7 +301,7 @@ _INSERT = PreparedInsert(
 
 def _record(draft: Draft, sequence: int, created_at: str) -> MessageRecord:
     return MessageRecord(
-        id=str(new_id()),
+        id=draft.id,
         conversation_id=draft.conversation_id,
         sequence=sequence,
         role=draft.role,

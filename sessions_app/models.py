@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import Q
 
 from ovara.ids import new_id
+from ovara.json import Decoder
 from ovara.times import now
 
 TITLE_MAX_LENGTH = 200
@@ -26,7 +27,7 @@ class Session(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="client_sessions"
     )
-    state = models.JSONField(default=dict, blank=True)
+    state = models.JSONField(default=dict, blank=True, decoder=Decoder)
     created_at = models.DateTimeField(default=now)
     last_active_at = models.DateTimeField(default=now)
     expires_at = models.DateTimeField(db_index=True)
@@ -133,7 +134,7 @@ class Message(models.Model):
         related_name="sent_messages",
     )
     content = models.TextField()
-    metadata = models.JSONField(default=dict, blank=True)
+    metadata = models.JSONField(default=dict, blank=True, decoder=Decoder)
     client_message_id = models.CharField(max_length=CLIENT_MESSAGE_ID_MAX_LENGTH)
     status = models.CharField(
         max_length=10, choices=MessageStatus.choices, default=MessageStatus.COMPLETE

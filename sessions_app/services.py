@@ -15,6 +15,7 @@ from django.dispatch import Signal
 
 from ovara.accounts.models import User
 from ovara.errors import Forbidden, Invalid, NotFound
+from ovara.transactions import atomically
 from sessions_app.models import TITLE_MAX_LENGTH, Conversation, Participant, Role
 from sessions_app.signals import (
     conversation_changed,
@@ -45,13 +46,18 @@ def conversation_create(
             "participants: some of these users do not exist.",
             fields={"participants": [f"There is no user {name!r}." for name in unknown]},
         )
-    # Without the participants the conversation is nobody's: a write cut in half shows nothing.
-    with transaction.atomic():
-        conversation = Conversation.objects.create(title=title, created_by=owner)
+    conversation = Conversation(title=title, created_by=owner)
+
+    def write() -> None:
+        # Without its owner, who is first, the conversation is nobody's: where there are no
+        # transactions, a write that is cut off shows nothing, or lacks some of the members.
+        conversation.save(force_insert=True)
         Participant.objects.bulk_create(
             Participant(conversation=conversation, user=user, role=role)
             for user, role in [(owner, Role.OWNER), *((user, Role.MEMBER) for user in members)]
         )
+
+    atomically(write)
     for user in (owner, *members):
         _tell(participant_added, conversation_id=str(conversation.pk), user_id=str(user.pk))
     return conversation

@@ -9,13 +9,13 @@ import uuid
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from django.db import transaction
 from django.db.models import QuerySet
 
 from connections.models import Connection, Node, Subscription
 from connections.registry.liveness import lapsed_nodes, own_nodes, silent_nodes
 from ovara.conf import ovara_settings
 from ovara.times import now
+from ovara.transactions import atomically, can_roll_back
 
 # What a connection gets whose node died: the code that a socket without a close frame shows.
 LOST_CODE = 1006
@@ -63,7 +63,7 @@ def nodes_reap_lapsed() -> int:
     lapsed = lapsed_nodes()
     if lapsed:
         time.sleep(BEATS_TO_WAIT * ovara_settings().node_heartbeat_seconds)
-    return _reap(lapsed)
+    return _reap(lapsed) + nodes_mend()
 
 
 def nodes_reap_own_host(node_id: uuid.UUID) -> int:
@@ -79,11 +79,12 @@ def _reap(nodes: Iterable[Node]) -> int:
     return sum(_reap_one(node) for node in nodes)
 
 
-@transaction.atomic
 def _reap_one(node: Node) -> int:
-    """In one transaction: nobody would look again at a node that was claimed and not closed.
+    """One that has beaten since it was read is left alone."""
+    return atomically(lambda: _claim_and_close(node))
 
-    One that has beaten since it was read is left alone."""
+
+def _claim_and_close(node: Node) -> int:
     claimed = Node.objects.filter(
         pk=node.pk, stopped_at__isnull=True, last_heartbeat=node.last_heartbeat
     ).update(stopped_at=now())
@@ -91,6 +92,27 @@ def _reap_one(node: Node) -> int:
     # been ahead of ours.
     left_at = min(node.last_heartbeat, now())
     return _close_all(node.pk, LOST_REASON, left_at=left_at) if claimed else 0
+
+
+def nodes_mend() -> int:
+    """Close what stopped nodes still have open: where there are no transactions, a reaper may have
+    been killed between its claim and the rest.
+
+    Returns:
+        How many connections were closed.
+    """
+    if can_roll_back():
+        return 0
+    closed = 0
+    for node in Node.objects.filter(stopped_at__isnull=False):
+        # Not what came after: a node that was taken for dead goes on.
+        Subscription.objects.filter(
+            node_id=node.pk, left_at__isnull=True, joined_at__lte=node.stopped_at
+        ).update(left_at=node.last_heartbeat)
+        closed += Connection.objects.filter(
+            node_id=node.pk, disconnected_at__isnull=True, connected_at__lte=node.stopped_at
+        ).update(disconnected_at=now(), close_code=LOST_CODE, close_reason=LOST_REASON)
+    return closed
 
 
 def _close_all(node_id: uuid.UUID, reason: str, *, left_at: datetime) -> int:

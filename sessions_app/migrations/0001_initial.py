@@ -2,6 +2,7 @@
 
 import django.db.models.deletion
 import ovara.ids
+import ovara.json
 import ovara.times
 import sessions_app.models
 from django.conf import settings
@@ -85,7 +86,10 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("content", models.TextField()),
-                ("metadata", models.JSONField(blank=True, default=dict)),
+                (
+                    "metadata",
+                    models.JSONField(blank=True, decoder=ovara.json.Decoder, default=dict),
+                ),
                 ("client_message_id", models.CharField(max_length=64)),
                 (
                     "status",
@@ -176,7 +180,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("client_id", models.UUIDField(unique=True)),
-                ("state", models.JSONField(blank=True, default=dict)),
+                ("state", models.JSONField(blank=True, decoder=ovara.json.Decoder, default=dict)),
                 ("created_at", models.DateTimeField(default=ovara.times.now)),
                 ("last_active_at", models.DateTimeField(default=ovara.times.now)),
                 ("expires_at", models.DateTimeField(db_index=True)),

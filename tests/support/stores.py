@@ -1,7 +1,9 @@
 """The kinds of database that the tests run on: `TEST_STORE=postgresql make test`.
 
 SQLite by default. For the others the run starts a server of its own, in a temporary folder, and
-ends it. `TEST_STORE=mongodb` uses SecantusDB, or the real server at `OVARA_TEST_MONGODB_URI`.
+ends it; the worker processes of `pytest -n` share it, each with databases of its own.
+`TEST_STORE=mongodb` uses SecantusDB, or the real server at `OVARA_TEST_MONGODB_URI`;
+`mongodb-standalone` a SecantusDB without transactions, as a MongoDB without a replica set is.
 """
 
 from __future__ import annotations
@@ -30,12 +32,16 @@ from tests.support.process import ChildProcess
 # The account that Debian's package makes: PostgreSQL refuses to run as root.
 POSTGRES_ACCOUNT = "postgres"
 START_SECONDS = 60
+# Tells the run's other processes on which port its server listens. Not cleared as settings are.
+PORT_VARIABLE = "OVARA_TEST_STORE_PORT"
 
 
 class Store:
     """SQLite, and what the others have in common with it. A database's name is what tells it."""
 
     kind = "sqlite"
+    # Where the server listens, if there is one of the run's own.
+    port: int | None = None
 
     def start(self) -> None:
         """Start the server, if there is one."""
@@ -74,19 +80,22 @@ class Store:
 
 
 class PostgreSQL(Store):
-    """A cluster of this run's own, without `fsync`: what it stores need not outlive the machine."""
+    """A cluster of this run's own. What it stores outlives the servers that tests kill, and need
+    not outlive the machine: nothing waits for the disk."""
 
     kind = "postgresql"
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ovara-postgresql-"))
-        self.port = free_port()
+        self.port: int = free_port()
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
             "unix_socket_directories": "",
             "fsync": "off",
-            "max_connections": "400",
+            "synchronous_commit": "off",
+            "full_page_writes": "off",
+            "max_connections": "600",
             "log_statement": "none",
         }
         options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
@@ -164,6 +173,19 @@ class PostgreSQL(Store):
         assert process.wait(timeout=START_SECONDS) == 0, process.logs()
 
 
+class SharedPostgreSQL(PostgreSQL):
+    """The cluster that another process of the run has started, and ends."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def start(self) -> None:
+        """It runs."""
+
+    def stop(self) -> None:
+        """Others use it."""
+
+
 class MongoDB(Store):
     """A real server of somebody's: databases of ours in it, dropped at the end of the run."""
 
@@ -218,7 +240,7 @@ class SecantusDB(MongoDB):
 
     def __init__(self, *options: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ovara-secantus-"))
-        self.port = free_port()
+        self.port: int = free_port()
         super().__init__(f"mongodb://127.0.0.1:{self.port}/")
         where = [
             "--port",
@@ -286,17 +308,34 @@ def make_store(kind: str) -> Store:
     if kind == "mongodb":
         uri = os.environ.get("OVARA_TEST_MONGODB_URI")
         return MongoDB(uri) if uri else SecantusDB()
+    if kind == "mongodb-standalone":
+        return SecantusDB("--standalone")
     if kind == "postgresql":
         return PostgreSQL()
     if kind != "sqlite":
-        raise RuntimeError(f"TEST_STORE is {kind!r}: write sqlite, postgresql or mongodb.")
+        raise RuntimeError(
+            f"TEST_STORE is {kind!r}: write sqlite, postgresql, mongodb or mongodb-standalone."
+        )
     return Store()
+
+
+def _shared_store(kind: str, port: int) -> Store:
+    """The store that the process which started this one has started."""
+    if kind == "postgresql":
+        return SharedPostgreSQL(port)
+    return MongoDB(f"mongodb://127.0.0.1:{port}/")
 
 
 @functools.cache
 def current_store() -> Store:
-    """The store of this run, started; ended with the process."""
-    store = make_store(os.environ.get("TEST_STORE") or "sqlite")
+    """The store of this run, started; ended with the process that started it."""
+    kind = os.environ.get("TEST_STORE") or "sqlite"
+    if port := os.environ.get(PORT_VARIABLE):
+        store = _shared_store(kind, int(port))
+    else:
+        store = make_store(kind)
     atexit.register(store.stop)
     store.start()
+    if store.port is not None:
+        os.environ[PORT_VARIABLE] = str(store.port)
     return store

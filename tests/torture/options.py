@@ -45,7 +45,9 @@ class Options:
     nodes: int = 1
     clients: int = 12
     conversations: int = 6
-    # Empty: a SQLite file of the run's own.
+    # The kind of database that the run makes for itself.
+    store: str = "sqlite"
+    # One that is there already, instead.
     database_url: str = ""
     # Several nodes reach each other's clients by it. Empty: a Redis of the run's own, killed too.
     redis_url: str = ""

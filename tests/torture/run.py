@@ -236,21 +236,16 @@ def _soon_none(look: Callable[[], list[str]]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A database that servers reach by its address, whichever it is."""
+    """A database that servers reach by its variables, whichever it is."""
 
-    url: str
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The variables by which a process uses it."""
-        return {"DATABASE_URL": self.url}
+    environment: dict[str, str]
 
 
 def servers_for(options: Options, folder: Path, environment: dict[str, str]) -> list[ServerProcess]:
     """The nodes of a run, not started."""
     return [
         ServerProcess(
-            Address(options.database_url),  # type: ignore[arg-type]
+            Address(environment),  # type: ignore[arg-type]
             folder=folder,
             kind=options.kind,
             environment=environment,

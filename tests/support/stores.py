@@ -32,8 +32,8 @@ from tests.support.process import ChildProcess
 # The account that Debian's package makes: PostgreSQL refuses to run as root.
 POSTGRES_ACCOUNT = "postgres"
 START_SECONDS = 60
-# Tells the run's other processes on which port its server listens. Not cleared as settings are.
-PORT_VARIABLE = "OVARA_TEST_STORE_PORT"
+# Tells the run's other processes on which port its server listens.
+PORT_VARIABLE = "TEST_STORE_PORT"
 
 
 class Store:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from django.conf import settings
 from django.db import DatabaseError
 
 from connections.auth import Application, Receive, Scope, Send
@@ -26,9 +27,7 @@ from ovara.logs import fields
 log = logging.getLogger("connections")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-HELP = (
-    "Look at DATABASE_URL, and whether `manage.py migrate` was run; the next request tries again."
-)
+HELP = "Look at {}, and whether `manage.py migrate` was run; the next request tries again."
 
 
 class NodeApplication:
@@ -62,7 +61,8 @@ class NodeApplication:
         try:
             await websocket_manager.node.ensure_started()
         except (Overloaded, DatabaseError) as error:
-            log.error(fields("node_not_started", reason=error.__cause__ or error, help=HELP))
+            help = HELP.format(settings.DATABASE_VARIABLE)
+            log.error(fields("node_not_started", reason=error.__cause__ or error, help=help))
         except Exception:
             log.exception("the node could not start; the next request tries again")
 

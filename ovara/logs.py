@@ -98,5 +98,8 @@ def logging_config(*, level: str) -> dict[str, Any]:
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
             "django.server": {"handlers": ["console"], "level": level, "propagate": False},
+            # It warns of statements that a unique constraint refused: how races are lost.
+            "psycopg": {"level": "ERROR"},
+            "psycopg.pool": {"level": "WARNING"},
         },
     }

@@ -1,6 +1,6 @@
 """Transactions, on databases that have them, and what to do on one that has not.
 
-`atomically` is the only way to write several rows as one. Django's own `transaction.atomic` does
+`atomically` writes several rows as one. Django's own `transaction.atomic` does
 nothing on MongoDB, whose backend has one of its own; and only a function can be run again when two
 transactions got into each other's way.
 """
@@ -29,8 +29,8 @@ CLASHES = frozenset({"40001", "40P01"})
 def atomically(work: Callable[[], T], *, isolated: bool = False) -> T:
     """Run `work` in one transaction; again, where it clashed with another.
 
-    On a MongoDB without a replica set there are no transactions: there `work` must write in an
-    order that is right wherever it is cut off (docs/adr/0030-writes-without-transactions.md).
+    On a MongoDB without a replica set there are no transactions: there what `work` writes must be
+    right wherever it is cut off.
 
     Args:
         work: reads and writes by the ORM, and changes nothing else. Inside a transaction it
@@ -59,11 +59,23 @@ def atomically(work: Callable[[], T], *, isolated: bool = False) -> T:
         attempt += 1
 
 
-def can_roll_back() -> bool:
-    """Whether a failed `atomically` leaves nothing behind."""
-    if connection.vendor == "mongodb":
-        return bool(cast(Any, connection).has_transactions)
-    return bool(connection.features.supports_transactions)
+def batches_roll_back() -> bool:
+    """Whether `in_batch` leaves nothing behind when it fails.
+
+    Not on MongoDB, even where it has transactions: that of a process that was killed stays open
+    there for a minute (`transactionLifetimeLimitSeconds`), with all that it wrote locked. A node
+    that dies in the midst of a batch would stop conversations and clients for so long.
+    """
+    return connection.vendor != "mongodb"
+
+
+def in_batch(work: Callable[[], T], *, isolated: bool = False) -> T:
+    """`atomically`, for rows that other processes write too: on MongoDB without a transaction.
+
+    There `work` must write in an order that is right wherever it is cut off
+    (docs/adr/0030-writes-without-transactions.md).
+    """
+    return atomically(work, isolated=isolated) if batches_roll_back() else work()
 
 
 def is_clash(error: OperationalError) -> bool:
@@ -85,7 +97,7 @@ def _is_inside() -> bool:
 def _transaction() -> AbstractContextManager[Any]:
     if connection.vendor != "mongodb":
         return transaction.atomic()
-    if not can_roll_back():
+    if not cast(Any, connection).has_transactions:
         return nullcontext()
     from django_mongodb_backend.transaction import atomic
 

@@ -20,7 +20,7 @@ import django
 
 from tests.support.environment import ROOT, server_environment
 from tests.support.redis_server import RedisServer
-from tests.support.stores import make_store
+from tests.support.stores import kind_of_the_run, make_store
 from tests.torture.options import SERVER_SETTINGS, Options
 
 
@@ -98,8 +98,7 @@ def arguments() -> Options:
     parser.add_argument("--nodes", type=int, default=defaults.nodes)
     parser.add_argument("--clients", type=int, default=defaults.clients)
     parser.add_argument("--conversations", type=int, default=defaults.conversations)
-    store = os.environ.get("TEST_STORE") or defaults.store
-    parser.add_argument("--store", default=store, help="see tests/support/stores.py")
+    parser.add_argument("--store", default=kind_of_the_run(), help="see tests/support/stores.py")
     parser.add_argument("--database-url", default=defaults.database_url, help="instead of --store")
     parser.add_argument("--redis-url", default=defaults.redis_url, help="for several nodes")
     parser.add_argument("--max-life-seconds", type=float, default=defaults.max_life_seconds)

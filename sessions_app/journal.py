@@ -6,8 +6,8 @@ loses the race reads the new last and tries again. `Conversation.last_sequence` 
 messages, forward only, and is only a cache of the greatest sequence stored.
 A second constraint (conversation, sender, client_message_id) makes a repeat harmless.
 
-So it is right too where no transaction holds the writes together (a MongoDB without a replica set)
-and a batch may be cut off anywhere: docs/adr/0030-writes-without-transactions.md.
+So it is right too where no transaction holds the writes together (MongoDB), and a batch may be cut
+off anywhere: docs/adr/0030-writes-without-transactions.md.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ovara.group_commit import GroupCommit
 from ovara.ids import new_id
 from ovara.prepared import PreparedInsert, PreparedSelect, PreparedUpdate, as_uuid
 from ovara.times import now, wire
-from ovara.transactions import atomically, can_roll_back
+from ovara.transactions import batches_roll_back, in_batch
 from ovara.turns import in_turn
 from ovara.write_health import write_health
 from sessions_app.models import Conversation, Message, Participant
@@ -141,9 +141,9 @@ def write_batch(drafts: Sequence[Draft]) -> list[Appended | Exception]:
     """
     for attempt in range(MAX_ATTEMPTS):
         # What can't be taken back must be right at once.
-        writer = _BatchWriter(drafts, optimistic=attempt == 0 and can_roll_back())
+        optimistic = attempt == 0 and batches_roll_back()
         try:
-            return atomically(writer.write)
+            return in_batch(_BatchWriter(drafts, optimistic=optimistic).write)
         except IntegrityError:
             # A repeat, or another process was first, or a row was deleted meanwhile.
             continue

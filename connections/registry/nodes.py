@@ -15,7 +15,7 @@ from connections.models import Connection, Node, Subscription
 from connections.registry.liveness import lapsed_nodes, own_nodes, silent_nodes
 from ovara.conf import ovara_settings
 from ovara.times import now
-from ovara.transactions import atomically, can_roll_back
+from ovara.transactions import batches_roll_back, in_batch
 
 # What a connection gets whose node died: the code that a socket without a close frame shows.
 LOST_CODE = 1006
@@ -81,7 +81,7 @@ def _reap(nodes: Iterable[Node]) -> int:
 
 def _reap_one(node: Node) -> int:
     """One that has beaten since it was read is left alone."""
-    return atomically(lambda: _claim_and_close(node))
+    return in_batch(lambda: _claim_and_close(node))
 
 
 def _claim_and_close(node: Node) -> int:
@@ -101,7 +101,7 @@ def nodes_mend() -> int:
     Returns:
         How many connections were closed.
     """
-    if can_roll_back():
+    if batches_roll_back():
         return 0
     closed = 0
     for node in Node.objects.filter(stopped_at__isnull=False):

@@ -24,12 +24,13 @@ class LocalCluster(ChildProcess):
     """What `make cluster` runs when the requirements are installed."""
 
     def __init__(self, database: Database, folder: Path) -> None:
+        self.database = database
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.ws_url = f"ws://127.0.0.1:{self.port}/ws/"
         super().__init__(
             [sys.executable, "-m", "scripts.cluster"],
-            env=server_environment(database.url, {"PORT": str(self.port)}),
+            env=server_environment(database.environment, {"PORT": str(self.port)}),
             cwd=ROOT,
             log_path=folder / "cluster.log",
         )
@@ -51,7 +52,7 @@ def local_cluster(tmp_path: Path, database_template: Database) -> Iterator[Local
 
 
 async def test_the_address_it_prints_is_three_nodes(
-    local_cluster: LocalCluster, database_template: Database, tmp_path: Path, connect: Connect
+    local_cluster: LocalCluster, connect: Connect
 ) -> None:
     await local_cluster.wait_for_log("Redis +port", timeout=60)
     assert f"Page      {local_cluster.url}/" in local_cluster.logs()
@@ -59,8 +60,7 @@ async def test_the_address_it_prints_is_three_nodes(
         page = await http.get("/", follow_redirects=True)
         assert page.status_code == 200, page.text
         assert "alice" in page.text or "name=" in page.text
-    database = Database(tmp_path / "db.sqlite3", database_template._blocker)
-    people: list[Account] = [database.make_user() for _ in range(6)]
+    people: list[Account] = [local_cluster.database.make_user() for _ in range(6)]
     clients = [await connect(local_cluster, one, origin=local_cluster.url) for one in people]
     nodes = {client.welcome["node"] for client in clients}
     assert len(nodes) == 3, "the load balancer spreads them"

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from pytest_django import DjangoDbBlocker
 
 from connections.models import Node
 from ovara import environment
@@ -158,6 +159,8 @@ def test_a_wrong_database_url_is_refused_and_never_repeated(
     assert PASSWORD not in str(caught.value)
 
 
+# A MongoDB that is away: tests/stores/test_start.py.
+@pytest.mark.stores("sqlite", "postgresql")
 async def test_a_database_that_is_away_is_said_and_the_server_waits_for_it(
     tmp_path: Path, connect: Connect, database_template: Database
 ) -> None:
@@ -190,12 +193,10 @@ def _some_token() -> str:
 
 
 async def test_a_server_without_tables_says_to_migrate_and_works_when_that_is_done(
-    tmp_path: Path, connect: Connect, database_template: Database
+    tmp_path: Path, connect: Connect, django_db_blocker: DjangoDbBlocker
 ) -> None:
-    (tmp_path / "db.sqlite3").touch()
-    server = ServerProcess(
-        Database(tmp_path / "db.sqlite3", database_template._blocker), folder=tmp_path
-    )
+    database = Database.empty(tmp_path / "db.sqlite3", django_db_blocker)
+    server = ServerProcess(database, folder=tmp_path)
     server.start()
     try:
         line = await server.wait_for_log("ERROR connections node_not_started")

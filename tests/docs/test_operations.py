@@ -135,7 +135,7 @@ async def test_each_way_to_serve_serves(name: str, server: ServerProcess, tmp_pa
     program, *arguments = line.replace("8000", str(port)).split()
     process = ChildProcess(
         [str(Path(sys.executable).parent / program), *arguments],
-        env=server.env | {"DATABASE_URL": server.database.url},
+        env=server.env,
         cwd=ROOT,
         log_path=tmp_path / "log",
     )
@@ -160,6 +160,7 @@ def test_the_lines_that_clean_up_work(server: ServerProcess) -> None:
     assert output.count("Connections inactive for 30 minutes, closed: 0") == 2
 
 
+@pytest.mark.stores("sqlite")  # the others have tools of their own
 def test_the_backup_of_a_running_server_holds_everything(
     server: ServerProcess, tmp_path: Path
 ) -> None:

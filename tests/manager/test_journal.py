@@ -104,7 +104,7 @@ def test_many_processes_leave_no_gap_and_no_double(
         subprocess.Popen(
             [sys.executable, "-c", WRITER, f"process-{number}", str(conversation.pk)],
             cwd=ROOT,
-            env=server_environment(database.url, {}),
+            env=server_environment(database.environment, {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -83,10 +83,16 @@ class Database:
         return self.store.environment(self.name)
 
     @classmethod
-    def migrated(cls, path: Path, blocker: DjangoDbBlocker) -> Database:
-        """A new database with every migration applied; on SQLite the file `path`."""
+    def empty(cls, path: Path, blocker: DjangoDbBlocker) -> Database:
+        """A new database without tables; on SQLite the file `path`."""
         database = cls(current_store().new_name(path), blocker)
         database.store.create(database.name)
+        return database
+
+    @classmethod
+    def migrated(cls, path: Path, blocker: DjangoDbBlocker) -> Database:
+        """A new database with every migration applied; on SQLite the file `path`."""
+        database = cls.empty(path, blocker)
         subprocess.run(
             [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
             cwd=ROOT,

@@ -326,14 +326,20 @@ def _shared_store(kind: str, port: int) -> Store:
     return MongoDB(f"mongodb://127.0.0.1:{port}/")
 
 
+def kind_of_the_run() -> str:
+    """What TEST_STORE says."""
+    return os.environ.get("TEST_STORE") or "sqlite"
+
+
 @functools.cache
 def current_store() -> Store:
     """The store of this run, started; ended with the process that started it."""
-    kind = os.environ.get("TEST_STORE") or "sqlite"
+    kind = kind_of_the_run()
     if port := os.environ.get(PORT_VARIABLE):
         store = _shared_store(kind, int(port))
     else:
         store = make_store(kind)
+    store.kind = kind
     atexit.register(store.stop)
     store.start()
     if store.port is not None:

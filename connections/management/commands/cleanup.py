@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
@@ -41,7 +42,8 @@ class Command(BaseCommand):
         except (ValueError, OvaraError) as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
-            raise CommandError(f"The database that DATABASE_URL names: {error}") from error
+            variable = settings.DATABASE_VARIABLE
+            raise CommandError(f"The database that {variable} names: {error}") from error
         if dry_run:
             self.stdout.write("Dry run: nothing was changed.")
         self._report(minutes, closed, cleaned)

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import transaction
 from django.db.models import QuerySet
 
 from ovara import background
 from ovara.errors import NotFound
 from ovara.group_commit import GroupCommit
 from ovara.times import now
+from ovara.transactions import in_batch
 from ovara.turns import in_turn
 from ovara.write_health import write_health
 from sessions_app.models import Conversation, Participant, Session
@@ -114,15 +114,21 @@ async def _replace_and_tell(note: ReplaceState, client_id: str, origin: str | No
 
 
 def write_batch(batch: Sequence[Note]) -> list[Position | Exception | None]:
-    """Write notes in one transaction; for each its result or its own error, in order."""
+    """Write notes in one transaction; for each its result or its own error, in order.
+
+    Each of its writes stands for itself, so nothing is wrong where there is no transaction.
+    """
+    return in_batch(lambda: _write(batch))
+
+
+def _write(batch: Sequence[Note]) -> list[Position | Exception | None]:
     results: list[Position | Exception | None] = [None] * len(batch)
-    with transaction.atomic():
-        moves = [(place, note) for place, note in enumerate(batch) if isinstance(note, MoveRead)]
-        if moves:
-            found = _write_moves([note for _, note in moves])
-            for (place, _), result in zip(moves, found, strict=True):
-                results[place] = result
-        missing = _write_states([note for note in batch if isinstance(note, ReplaceState)])
+    moves = [(place, note) for place, note in enumerate(batch) if isinstance(note, MoveRead)]
+    if moves:
+        found = _write_moves([note for _, note in moves])
+        for (place, _), result in zip(moves, found, strict=True):
+            results[place] = result
+    missing = _write_states([note for note in batch if isinstance(note, ReplaceState)])
     for place, note in enumerate(batch):
         if isinstance(note, ReplaceState) and note.session_id in missing:
             results[place] = NotFound("This session has expired: connect again.")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,36 +13,16 @@ import pytest
 
 from tests.conftest import Connect, program
 from tests.support.client import WireClient
-from tests.support.database import Account, Database
-from tests.support.environment import ROOT, free_port, server_environment
-from tests.support.process import ChildProcess
-
-
-class LocalCluster(ChildProcess):
-    """What `make cluster` runs when the requirements are installed."""
-
-    def __init__(self, database: Database, folder: Path) -> None:
-        self.database = database
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.ws_url = f"ws://127.0.0.1:{self.port}/ws/"
-        super().__init__(
-            [sys.executable, "-m", "scripts.cluster"],
-            env=server_environment(database.environment, {"PORT": str(self.port)}),
-            cwd=ROOT,
-            log_path=folder / "cluster.log",
-        )
-
-    @property
-    def node_pids(self) -> list[int]:
-        return [int(pid) for pid in re.findall(r"Node +port \d+, process (\d+)", self.logs())]
+from tests.support.database import Database
+from tests.support.local_cluster import LocalCluster
 
 
 @pytest.fixture
 def local_cluster(tmp_path: Path, database_template: Database) -> Iterator[LocalCluster]:
     program("haproxy")
     program("redis-server")
-    cluster = LocalCluster(database_template.copy_to(tmp_path / "db.sqlite3"), tmp_path)
+    database = database_template.copy_to(tmp_path / "db.sqlite3")
+    cluster = LocalCluster(database, folder=tmp_path)
     cluster.launch()
     yield cluster
     if cluster.is_running:
@@ -54,13 +32,13 @@ def local_cluster(tmp_path: Path, database_template: Database) -> Iterator[Local
 async def test_the_address_it_prints_is_three_nodes(
     local_cluster: LocalCluster, connect: Connect
 ) -> None:
-    await local_cluster.wait_for_log("Redis +port", timeout=60)
+    await local_cluster.wait_until_ready()
     assert f"Page      {local_cluster.url}/" in local_cluster.logs()
     async with httpx.AsyncClient(base_url=local_cluster.url, trust_env=False) as http:
         page = await http.get("/", follow_redirects=True)
         assert page.status_code == 200, page.text
         assert "alice" in page.text or "name=" in page.text
-    people: list[Account] = [local_cluster.database.make_user() for _ in range(6)]
+    people = [local_cluster.make_user() for _ in range(6)]
     clients = [await connect(local_cluster, one, origin=local_cluster.url) for one in people]
     nodes = {client.welcome["node"] for client in clients}
     assert len(nodes) == 3, "the load balancer spreads them"

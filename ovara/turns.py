@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from typing import Any, TypeVar
 
 from django.db import OperationalError, connection
 
-from ovara.sqlite_file import BUSY_TIMEOUT_SECONDS, RETRY_SECONDS, is_busy
+from ovara.sqlite_file import BUSY_TIMEOUT_SECONDS, is_busy, pause
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,26 +51,27 @@ def in_turn(write: Callable[[Item], Result]) -> Callable[[Item], Result]:
             # These have queues of their own.
             connection.close_if_unusable_or_obsolete()
             return write(item)
-        deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+        began_at = time.monotonic()
         if not _turn.acquire(timeout=BUSY_TIMEOUT_SECONDS):
             raise OperationalError("database is locked by another thread of this process")
         try:
             _prepare_connection()
-            return _write_until(deadline, write, item)
+            return _write_waiting(began_at, write, item)
         finally:
             _turn.release()
 
     return write_when_free
 
 
-def _write_until(deadline: float, write: Callable[[Item], Result], item: Item) -> Result:
+def _write_waiting(began_at: float, write: Callable[[Item], Result], item: Item) -> Result:
     while True:
         try:
             return write(item)
         except OperationalError as error:
-            if not is_busy(error.__cause__) or time.monotonic() >= deadline:
+            waited = time.monotonic() - began_at
+            if not is_busy(error.__cause__) or waited >= BUSY_TIMEOUT_SECONDS:
                 raise
-        time.sleep(random.uniform(*RETRY_SECONDS))
+        pause(waited)
 
 
 def _prepare_connection() -> None:

@@ -174,16 +174,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--storm", type=int, default=1000, help="clients; 0: none")
     options = parser.parse_args()
-    allow_files(FILES_A_CLIENT * max(options.storm, options.members) + 200)
     counts = [int(word) for word in options.nodes.split(",") if word]
+    allow_files(FILES_A_CLIENT * max(options.storm, options.members) + 200)
     with tempfile.TemporaryDirectory(prefix="ovara-bench-") as name:
         folder = Path(name)
         program = folder / "load"
         source = ROOT / "benchmarks" / "load.c"
         subprocess.run(["gcc", "-O2", "-Wall", "-o", str(program), str(source)], check=True)
-        world = World(folder, max(options.storm, options.members if counts else 1))
+        world = World(folder, options.members if counts else options.storm)
         results: dict[int, list[dict[str, float]]] = {count: [] for count in counts}
-        for _ in range(options.rounds):
+        for _ in range(options.rounds if counts else 0):
             for count in counts:
                 one = deliveries(folder, program, world, count, options.members, options.seconds)
                 results[count].append(one)
@@ -191,8 +191,12 @@ def main() -> None:
         for count, rounds in results.items():
             middle = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
             print("median", count, "nodes", json.dumps(middle), flush=True)
-        if options.storm:
+        if options.storm and not counts:
             print("storm", json.dumps(storm(folder, program, world, options.storm)), flush=True)
+    if options.storm and counts:
+        # A process has one database, and its conversation has all accounts in it.
+        again = [sys.executable, "-m", "benchmarks.cluster", "--nodes", ""]
+        subprocess.run([*again, "--storm", str(options.storm)], cwd=ROOT, check=True)
 
 
 if __name__ == "__main__":

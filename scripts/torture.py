@@ -94,7 +94,7 @@ def arguments() -> Options:
     seed = os.environ.get("SEED") or random.randrange(1_000_000)
     parser.add_argument("--seed", type=int, default=seed)
     parser.add_argument("--kills", type=int, default=os.environ.get("KILLS") or defaults.kills)
-    parser.add_argument("--kind", choices=["daphne", "uvicorn"], default=defaults.kind)
+    parser.add_argument("--kind", choices=["daphne", "uvicorn", "ovara"], default=defaults.kind)
     parser.add_argument("--nodes", type=int, default=defaults.nodes)
     parser.add_argument("--clients", type=int, default=defaults.clients)
     parser.add_argument("--conversations", type=int, default=defaults.conversations)

@@ -16,6 +16,7 @@ RUN_BY_TESTS = {
         "from-a-browser",
         "from-a-script",
         "with-curl",
+        "cleanup-command",
     },
     "docs/guide.md": {
         "send",

@@ -141,7 +141,10 @@ def typing(
     node: Node, connection: ConnectionInfo, frame: protocol.Typing
 ) -> Coroutine[Any, Any, None] | None:
     if frame.conversation_id not in connection.joined:
+        connection.late_typing[frame.conversation_id] = frame
         return _typing_after_join(node, connection, frame)
+    # What waits in its lane is older than this one.
+    connection.late_typing.pop(frame.conversation_id, None)
     node.typing.set(connection, frame.conversation_id, frame.is_typing)
     if frame.id is not None:
         ack(connection, frame)
@@ -151,8 +154,16 @@ def typing(
 async def _typing_after_join(
     node: Node, connection: ConnectionInfo, frame: protocol.Typing
 ) -> None:
-    await _require_joined(connection, frame.conversation_id)
-    typing(node, connection, frame)
+    is_newest = connection.late_typing.get(frame.conversation_id) is frame
+    try:
+        await _require_joined(connection, frame.conversation_id)
+    finally:
+        if is_newest:
+            connection.late_typing.pop(frame.conversation_id, None)
+    if is_newest:
+        node.typing.set(connection, frame.conversation_id, frame.is_typing)
+    if frame.id is not None:
+        ack(connection, frame)
 
 
 async def read(node: Node, connection: ConnectionInfo, frame: protocol.Read) -> None:

@@ -44,6 +44,8 @@ class ConnectionInfo:
     active_at: float = field(default_factory=time.monotonic)
     joined: dict[str, int] = field(default_factory=dict)
     joining: set[str] = field(default_factory=set)
+    # conversation_id → the newest `typing` that waits for its `join`
+    late_typing: dict[str, object] = field(default_factory=dict)
     opened_at: float = field(default_factory=time.monotonic)
     # No deadline of this connection can be reached before; see deadlines.py.
     next_deadline_at: float = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from connections.close_requests import close_inactive
@@ -12,6 +12,7 @@ from connections.registry.nodes import (
     lost_count,
     nodes_reap_lapsed,
 )
+from connections.resync import tell_doubts
 from ovara.accounts.services import revoked_tokens_expired, revoked_tokens_purge
 from ovara.conf import ovara_settings
 from ovara.database import in_thread
@@ -29,15 +30,19 @@ class Cleaned:
     purged: int  # closed connections past their retention, deleted
     sessions: int  # expired sessions, deleted
     tokens: int  # revoked tokens that are expired by now, deleted
+    # Not a number of rows: see `Reaped`.
+    in_doubt: set[str] | None = field(default_factory=set)
 
 
 def registry_clean() -> Cleaned:
     """Close what dead nodes left, and delete what is past its time."""
+    reaped = nodes_reap_lapsed()
     return Cleaned(
-        lost=nodes_reap_lapsed(),
+        lost=reaped.connections,
         purged=connections_purge(),
         sessions=sessions_purge(),
         tokens=revoked_tokens_purge(),
+        in_doubt=reaped.in_doubt,
     )
 
 
@@ -54,6 +59,7 @@ def registry_due() -> Cleaned:
 async def clean_up(node: Node) -> None:
     """A node's own cleanup; inactive connections too, where that is switched on."""
     cleaned = await in_thread(registry_clean)
+    tell_doubts(node, cleaned.in_doubt)
     if cleaned.lost:
         await node.settle()
     minutes = ovara_settings().cleanup_inactive_minutes

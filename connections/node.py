@@ -29,7 +29,7 @@ from connections.registry.nodes import (
     nodes_reap_own_host,
 )
 from connections.registry.presence import PresenceChange, Settle
-from connections.resync import Resync, expel_strangers
+from connections.resync import Resync, expel_strangers, tell_doubts
 from connections.standing import Standing
 from connections.timetable import Timetable
 from connections.typing_notes import TypingNotes
@@ -113,9 +113,11 @@ class Node:
         self.bus.join(group_name("node", self.id))
         self.running = True
         self._timetable.start(self)
+        closed = reaped.connections
         log.info(
-            fields("node_started", node=self.id, host=row.hostname, pid=row.pid, reaped=reaped)
+            fields("node_started", node=self.id, host=row.hostname, pid=row.pid, reaped=closed)
         )
+        tell_doubts(self, reaped.in_doubt)
         others = 0 if is_shared() else await in_thread(selectors.other_nodes, self.id)
         if others:
             log.warning(fields("nodes_apart", node=self.id, others=others, help=JOIN_NODES))
@@ -187,7 +189,7 @@ class Node:
     def _command(self, command: dict[str, Any]) -> None:
         """What another process asks of this node; see `obey` in local.py."""
         if command["action"] == "resync":
-            self.resync.ask()
+            self.resync.look(command.get("group"))
         elif command["action"] == "conversation_updated":
             self.conversation_feed.tell_here(command)
         elif command["action"] == "presence":
@@ -201,10 +203,9 @@ class Node:
 
     def _gap(self, group: str | None) -> None:
         """Publications may have passed this node by; and those it sent, any other."""
+        self.resync.look(group)
         if group is not None:
-            self.resync.one(group)
             return
-        self.resync.ask()
         self.bus.publish(ALL_NODES, {"action": "resync"})
         background.start(expel_strangers(self), name="expel strangers")
 
@@ -264,7 +265,7 @@ class Node:
 
     async def reap(self) -> None:
         """Close what dead nodes left, and announce who has left for good."""
-        await in_thread(nodes_reap)
+        tell_doubts(self, (await in_thread(nodes_reap)).in_doubt)
         await self.settle()
 
     async def settle(self) -> None:

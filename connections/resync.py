@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from connections import metrics
+from connections.bus import ALL_NODES
 from connections.hub import ConnectionInfo, Hub
 from connections.joining import expel_here
-from connections.publication import publication
+from connections.publication import group_name, publication
 from ovara.database import in_thread
 from sessions_app.selectors import participants_among
 
@@ -29,14 +30,15 @@ class Resync:
         self._hub = hub
         self._timer: asyncio.TimerHandle | None = None
 
-    def ask(self) -> None:
-        """Tell everybody, soon."""
-        if self._timer is None:
+    def look(self, group: str | None) -> None:
+        """Tell those who have joined the conversation of `group`; with None everybody, soon."""
+        if group is not None:
+            self._tell_one(group)
+        elif self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(GATHER_SECONDS, self._tell_all)
 
-    def one(self, group: str) -> None:
-        """Tell those who have joined the conversation of `group`, if it is one's."""
+    def _tell_one(self, group: str) -> None:
         kind, _, conversation_id = group.partition(".")
         if kind == "conversation":
             frame = {"type": "resync", "conversation_id": conversation_id}
@@ -48,6 +50,18 @@ class Resync:
         metrics.RESYNCS.inc()
         for user_id in list(self._hub.user_connections):
             self._hub.deliver(publication("user", user_id, {"type": "resync"}))
+
+
+def tell_doubts(node: Node, in_doubt: set[str] | None) -> None:
+    """A node has died, perhaps between storing a message and sending it: whoever has joined these
+    conversations, on any node, shall compare; where there are too many to name them, everybody."""
+    if in_doubt is None:
+        node.resync.look(None)
+        node.send(ALL_NODES, {"action": "resync"})
+    for conversation_id in in_doubt or ():
+        group = group_name("conversation", conversation_id)
+        node.resync.look(group)
+        node.send(group, {"action": "resync", "group": group})
 
 
 async def expel_strangers(node: Node) -> None:

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.db.models import QuerySet
 
@@ -16,12 +17,23 @@ from connections.registry.liveness import lapsed_nodes, own_nodes, silent_nodes
 from ovara.conf import ovara_settings
 from ovara.times import now
 from ovara.transactions import batches_roll_back, in_batch
+from sessions_app.models import Conversation
 
 # What a connection gets whose node died: the code that a socket without a close frame shows.
 LOST_CODE = 1006
 LOST_REASON = "its node died"
 # How many heartbeats of a node may be late before it is believed to be dead.
 BEATS_TO_WAIT = 2
+# With more conversations in doubt than these, everybody is asked to look at all of theirs.
+MAX_IN_DOUBT = 500
+
+
+class Reaped(NamedTuple):
+    """What dead nodes left. `in_doubt`: conversations with messages that a dead node may have
+    stored and not delivered any more; None: too many to name."""
+
+    connections: int
+    in_doubt: set[str] | None
 
 
 def node_register() -> Node:
@@ -49,49 +61,60 @@ def lost_count() -> int:
     return Connection.objects.filter(node_id__in=ids, disconnected_at__isnull=True).count()
 
 
-def nodes_reap() -> int:
-    """Close what the dead nodes left; a node is claimed once, by whoever is first.
-
-    Returns:
-        How many connections were closed.
-    """
+def nodes_reap() -> Reaped:
+    """Close what the dead nodes left; a node is claimed once, by whoever is first."""
     return _reap(silent_nodes())
 
 
-def nodes_reap_lapsed() -> int:
+def nodes_reap_lapsed() -> Reaped:
     """Like `nodes_reap`, for a process that has not watched the nodes: it waits for a beat."""
     lapsed = lapsed_nodes()
     if lapsed:
         time.sleep(BEATS_TO_WAIT * ovara_settings().node_heartbeat_seconds)
-    return _reap(lapsed) + nodes_mend()
+    reaped = _reap(lapsed)
+    return reaped._replace(connections=reaped.connections + nodes_mend())
 
 
-def nodes_reap_own_host(node_id: uuid.UUID) -> int:
+def nodes_reap_own_host(node_id: uuid.UUID) -> Reaped:
     """Like `nodes_reap`, for processes of this host that are gone, whatever their heartbeat."""
     others = Node.objects.filter(hostname=socket.gethostname(), stopped_at__isnull=True)
     gone = [
         row.pk for row in others.exclude(pk=node_id) if row.pid == os.getpid() or not _runs(row.pid)
     ]
-    return _reap(list(others.filter(pk__in=gone))) if gone else 0
+    return _reap(others.filter(pk__in=gone) if gone else ())
 
 
-def _reap(nodes: Iterable[Node]) -> int:
-    return sum(_reap_one(node) for node in nodes)
+def _reap(nodes: Iterable[Node]) -> Reaped:
+    closed, in_doubt = 0, set[str]()
+    for node in nodes:
+        left = _reap_one(node)
+        if left is not None:
+            closed += left
+            in_doubt |= _in_doubt(node)
+    return Reaped(closed, in_doubt if len(in_doubt) <= MAX_IN_DOUBT else None)
 
 
-def _reap_one(node: Node) -> int:
-    """One that has beaten since it was read is left alone."""
+def _reap_one(node: Node) -> int | None:
+    """One that has beaten since it was read is left alone, or that another has claimed: None."""
     return in_batch(lambda: _claim_and_close(node))
 
 
-def _claim_and_close(node: Node) -> int:
+def _claim_and_close(node: Node) -> int | None:
     claimed = Node.objects.filter(
         pk=node.pk, stopped_at__isnull=True, last_heartbeat=node.last_heartbeat
     ).update(stopped_at=now())
     # Since its last heartbeat nobody was served: the grace counts from there. Its clock may have
     # been ahead of ours.
     left_at = min(node.last_heartbeat, now())
-    return _close_all(node.pk, LOST_REASON, left_at=left_at) if claimed else 0
+    return _close_all(node.pk, LOST_REASON, left_at=left_at) if claimed else None
+
+
+def _in_doubt(node: Node) -> set[str]:
+    """Both moments are of the dead node's own clock; what it stored the lapse before its last
+    heartbeat it had the time to deliver."""
+    since = node.last_heartbeat - timedelta(seconds=ovara_settings().node_lapse_seconds)
+    written = Conversation.objects.filter(updated_at__gte=since, last_sequence__gt=0)
+    return {str(pk) for pk in written.values_list("pk", flat=True)[: MAX_IN_DOUBT + 1]}
 
 
 def nodes_mend() -> int:

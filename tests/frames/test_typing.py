@@ -120,3 +120,19 @@ async def test_typing_is_of_one_conversation(talk, new_talk, node):
     # Leaving the one does not end it in the other.
     await alice.request(talk.request("leave"))
     assert await elsewhere.pending("typing") == []
+
+
+async def test_typing_that_waits_for_its_join_does_not_undo_a_newer_one(talk):
+    bob = await talk.joined(talk.bob)
+    await talk.fill(bob, 50)
+    alice = await talk.tab(talk.alice)
+    await alice.send(talk.request("join") | {"id": "join"})
+    for number in range(60):
+        await alice.send(talk.request("history") | {"id": f"{number}"})
+    await alice.send(talk.request("typing", is_typing=True) | {"id": "older"})
+    await alice.expect("ack", id="join")
+    # It is handled at once, whatever waits.
+    assert (await alice.request(talk.request("typing", is_typing=False)))["type"] == "ack"
+    await alice.expect("ack", id="older")
+    await bob.barrier()
+    assert said(bob)[-1:] != [(talk.alice.username, True)]

@@ -9,8 +9,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
+from connections.bus import is_shared
 from connections.maintenance import Cleaned, registry_clean, registry_due
 from connections.manager import websocket_manager
+from connections.resync import tell_doubts
+from ovara import background
 from ovara.conf import ovara_settings
 from ovara.errors import OvaraError
 
@@ -44,6 +47,8 @@ class Command(BaseCommand):
         except DatabaseError as error:
             variable = settings.DATABASE_VARIABLE
             raise CommandError(f"The database that {variable} names: {error}") from error
+        if is_shared():
+            background.run(_tell_doubts(cleaned))
         if dry_run:
             self.stdout.write("Dry run: nothing was changed.")
         self._report(minutes, closed, cleaned)
@@ -55,3 +60,7 @@ class Command(BaseCommand):
         self.stdout.write(f"Connections closed over {days:g} days ago, deleted: {cleaned.purged}")
         self.stdout.write(f"Expired sessions, deleted: {cleaned.sessions}")
         self.stdout.write(f"Expired revoked tokens, deleted: {cleaned.tokens}")
+
+
+async def _tell_doubts(cleaned: Cleaned) -> None:
+    tell_doubts(websocket_manager.node, cleaned.in_doubt)

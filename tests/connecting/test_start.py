@@ -159,7 +159,7 @@ def test_a_wrong_database_url_is_refused_and_never_repeated(
     assert PASSWORD not in str(caught.value)
 
 
-# A MongoDB that is away: tests/stores/test_start.py.
+# A MongoDB that is away has no test yet.
 @pytest.mark.stores("sqlite", "postgresql")
 async def test_a_database_that_is_away_is_said_and_the_server_waits_for_it(
     tmp_path: Path, connect: Connect, database_template: Database

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from channels.db import DatabaseSyncToAsync
-from django.db import InterfaceError, OperationalError, connections
+from django.db import InterfaceError, InternalError, OperationalError, connections
 
 from ovara.errors import Overloaded
 
@@ -20,6 +20,9 @@ T = TypeVar("T")
 
 # Reads of this process that may run side by side; each thread holds one database connection.
 READER_THREADS = 4
+
+# What a database raises that does not serve now: gone, full, locked; and, on PostgreSQL, read-only.
+UNSERVED = (OperationalError, InterfaceError, InternalError)
 
 _readers: ThreadPoolExecutor
 
@@ -46,12 +49,12 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     """Call `function`, which uses the ORM, in a reader thread.
 
     Raises:
-        Overloaded: the database is gone, full or locked; nothing was stored.
+        Overloaded: the database is gone, full, locked or read-only; nothing was stored.
     """
     call = DatabaseSyncToAsync(function, thread_sensitive=False, executor=_readers)
     try:
         result: T = await call(*args, **kwargs)
-    except (OperationalError, InterfaceError) as error:
+    except UNSERVED as error:
         log.error("the database did not serve %s: %s", function.__name__, error)
         raise Overloaded("The database can't be reached. Nothing was stored; try again.") from error
     return result

@@ -20,9 +20,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Generic
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
 from ovara.callers import Item, Job, Result, answer
+from ovara.database import UNSERVED
 from ovara.errors import OvaraError, Overloaded
 from ovara.write_health import WriteHealth
 
@@ -180,7 +181,7 @@ class GroupCommit(Generic[Item, Result]):
     def _write_batch(self, items: Sequence[Item]) -> Sequence[Result | Exception]:
         try:
             return self._write_once(items)
-        except (OperationalError, InterfaceError) as error:
+        except UNSERVED as error:
             # Gone, full, locked or read-only: item by item would fail alike, and wait each time.
             # A connection that is broken would fail for ever; a new one is made by the next use.
             connection.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
+from types import SimpleNamespace
 
 import pytest
 from channels.layers import channel_layers
@@ -12,6 +13,7 @@ from django.db import connections
 from prometheus_client.parser import text_string_to_metric_families
 
 from connections import metrics
+from connections.manager import websocket_manager
 
 TOKEN = "a token for the scraper"
 
@@ -67,6 +69,14 @@ class TestReadiness:
         answer = nobody.get("/readyz")
         assert answer.json()["detail"] == "Not ready: database and channel layer."
         assert answer.json()["failed"] == ["database", "channel layer"]
+
+    def test_a_layer_whose_probes_do_not_come_back_is_named(self, nobody, db, monkeypatch):
+        # Publishing to it succeeds.
+        node = websocket_manager.node
+        monkeypatch.setattr(node, "running", True)
+        monkeypatch.setattr(node, "bus", SimpleNamespace(is_up=False), raising=False)
+        answer = nobody.get("/readyz")
+        assert (answer.status_code, answer.json()["failed"]) == (503, ["channel layer"])
 
     def test_a_layer_that_does_not_answer_is_named(self, nobody, db, broken_layer):
         answer = nobody.get("/readyz")

@@ -68,7 +68,9 @@ class Node:
         self.hub = Hub()
         self.local = LocalConnections(self)
         self.presence_feed = PresenceFeed(self.hub.deliver)
-        self.conversation_feed = ConversationFeed(self.hub, self.publish, self.send)
+        self.conversation_feed = ConversationFeed(
+            self.hub, self.publish, self.send, lambda: self.running
+        )
         self.standing = Standing(self.hub, self.local.close)
         self.typing = TypingNotes(self.publish)
         self.resync = Resync(self.hub)
@@ -96,6 +98,7 @@ class Node:
             # What a loop held that was closed without `stop` has gone with it.
             self.running = False
             self.hub.clear()
+            self.conversation_feed.clear()
             self._started = asyncio.ensure_future(self._start())
         try:
             await asyncio.shield(self._started)
@@ -137,6 +140,7 @@ class Node:
         """Flush the queues, close the rows, leave the cluster."""
         if not self.running:
             return
+        self.conversation_feed.close()
         self.running = False
         self._timetable.stop()
         await asyncio.gather(*(asyncio.to_thread(one.close) for one in (journal, notes, registry)))
@@ -190,8 +194,8 @@ class Node:
         """What another process asks of this node; see `obey` in local.py."""
         if command["action"] == "resync":
             self.resync.look(command.get("group"))
-        elif command["action"] == "conversation_updated":
-            self.conversation_feed.tell_here(command)
+        elif command["action"] == "conversations_changed":
+            self.conversation_feed.changed_somewhere(command["conversation_ids"])
         elif command["action"] == "presence":
             self.presence_feed.tell(msgspec.convert(command["change"], PresenceChange))
         elif command["action"] == "expel":

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from channels.db import DatabaseSyncToAsync
-from django.db import InterfaceError, InternalError, OperationalError, connections
+from django.db import (
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    close_old_connections,
+    connections,
+)
 
 from ovara.errors import Overloaded
+from ovara.sqlite_file import ExistingFile
 
 log = logging.getLogger(__name__)
 
@@ -45,16 +53,35 @@ _begin()
 os.register_at_fork(after_in_child=_begin_anew)
 
 
+def _read(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """In a reader: it keeps an SQLite file open, since to open it, with what has to be set each
+    time, takes longer than most reads."""
+    _refresh()
+    try:
+        return function(*args, **kwargs)
+    finally:
+        _refresh()
+
+
+def _refresh() -> None:
+    """Close this thread's connection where the next use needs a new one; a pool gets it back."""
+    database = connections["default"]
+    opened = database.connection
+    if not isinstance(opened, ExistingFile):
+        close_old_connections()
+    elif database.errors_occurred or database.in_atomic_block or not opened.is_current:
+        database.close()
+
+
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call `function`, which uses the ORM, in a reader thread.
 
     Raises:
         Overloaded: the database is gone, full, locked or read-only; nothing was stored.
     """
-    call = DatabaseSyncToAsync(function, thread_sensitive=False, executor=_readers)
+    call = functools.partial(_read, function, *args, **kwargs)
     try:
-        result: T = await call(*args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(_readers, call)
     except UNSERVED as error:
         log.error("the database did not serve %s: %s", function.__name__, error)
         raise Overloaded("The database can't be reached. Nothing was stored; try again.") from error
-    return result

@@ -13,6 +13,7 @@ milliseconds, and gives up at the time at which SQLite would.
 from __future__ import annotations
 
 import functools
+import os
 import random
 import sqlite3
 import time
@@ -48,10 +49,25 @@ class ExistingFile(sqlite3.Connection):
                 path = f"file:{quote(path)}?mode=rw"
             _known.add(str(database))
         super().__init__(path, *args, **kwargs)
+        self._path = str(database)
+        self._identity = _identity(self._path)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the file that is open is still the one at its path."""
+        return _identity(self._path) == self._identity
 
     def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
         """A cursor of `factory`'s kind that waits."""
         return super().cursor(_patient(factory))
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @functools.cache

@@ -5,17 +5,15 @@ The hot ones join no tables: names are fetched by one query more, however many t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import reduce
-from operator import or_
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from django.contrib.auth import get_user_model
-from django.db.models import Count, Q, QuerySet
+from django.db.models import QuerySet
 
 from ovara.accounts.models import User
 from ovara.errors import Invalid, NotFound
@@ -23,9 +21,8 @@ from ovara.times import now
 from sessions_app.journal import records_of
 from sessions_app.models import Conversation, Message, Participant, Session
 from sessions_app.records import MessagePage, MessageRecord, UserRef
+from sessions_app.unread import unread_by_part
 
-# Read positions in one query: each is a branch of its condition, and databases bound its depth.
-_POSITIONS_PER_QUERY = 200
 # Conversations in one query: databases bound its variables.
 _CONVERSATIONS_PER_QUERY = 200
 
@@ -107,7 +104,7 @@ def conversation_details(
     rows = list(conversations)
     parts = list(Participant.objects.filter(conversation__in=[row.pk for row in rows]))
     users = user_refs([part.user_id for part in parts] + [row.created_by_id for row in rows])
-    unread = _unread({row.pk: row.last_sequence for row in rows}, _of_user(parts, user_id))
+    unread = unread_by_part({row.pk: row.last_sequence for row in rows}, _of_user(parts, user_id))
     by_conversation: dict[UUID, list[ParticipantDetail]] = {row.pk: [] for row in rows}
     for part in parts:
         # A user who was deleted between the queries is left out.
@@ -133,25 +130,6 @@ def participants_of(conversation_id: str) -> list[ParticipantDetail]:
     parts = list(Participant.objects.filter(conversation_id=conversation_id))
     users = user_refs(part.user_id for part in parts)
     return [_participant_detail(part, users) for part in parts if part.user_id in users]
-
-
-def unread_counts(*, conversation_ids: Collection[str], user_id: str) -> dict[str, int]:
-    """How many messages of each conversation are unread by that participant.
-
-    Unread are the messages above the read position that the user did not send. Conversations
-    without a part for the user are left out.
-    """
-    ids = list(conversation_ids)
-    parts = Participant.objects.filter(user_id=user_id, conversation_id__in=ids)
-    counts = _unread(_last_sequences(ids), parts)
-    return {str(conversation_id): count for (conversation_id, _), count in counts.items()}
-
-
-def unread_by_participant(conversation_id: str) -> list[tuple[str, int]]:
-    """(user id, unread) of every participant."""
-    parts = Participant.objects.filter(conversation_id=conversation_id)
-    counts = _unread(_last_sequences([conversation_id]), parts)
-    return [(str(user_id), count) for (_, user_id), count in counts.items()]
 
 
 def history(
@@ -230,52 +208,3 @@ def _participant_detail(part: Participant, users: dict[Any, UserRef]) -> Partici
 
 def _of_user(parts: Iterable[Participant], user_id: str) -> list[Participant]:
     return [part for part in parts if str(part.user_id) == user_id]
-
-
-def _last_sequences(conversation_ids: Sequence[str]) -> dict[UUID, int]:
-    rows = Conversation.objects.filter(pk__in=conversation_ids).order_by()
-    return dict(rows.values_list("pk", "last_sequence"))
-
-
-def _unread(
-    last_sequences: dict[UUID, int], parts: Iterable[Participant]
-) -> dict[tuple[UUID, UUID], int]:
-    """Unread messages by (conversation, user): those above the read position, less one's own."""
-    above = {
-        (part.conversation_id, part.user_id): part
-        for part in parts
-        if part.conversation_id in last_sequences
-    }
-    own = _own_above(
-        [
-            part
-            for part in above.values()
-            if part.last_read_sequence < last_sequences[part.conversation_id]
-        ]
-    )
-    return {
-        key: max(0, last_sequences[key[0]] - part.last_read_sequence - own.get(key, 0))
-        for key, part in above.items()
-    }
-
-
-def _own_above(parts: Sequence[Participant]) -> dict[tuple[UUID, UUID], int]:
-    """How many messages above their read position the participants sent themselves."""
-    counts: dict[tuple[UUID, UUID], int] = {}
-    for start in range(0, len(parts), _POSITIONS_PER_QUERY):
-        positions = (
-            Q(
-                conversation_id=part.conversation_id,
-                sender_id=part.user_id,
-                sequence__gt=part.last_read_sequence,
-            )
-            for part in parts[start : start + _POSITIONS_PER_QUERY]
-        )
-        rows = (
-            Message.objects.filter(reduce(or_, positions))
-            .order_by()
-            .values_list("conversation_id", "sender_id")
-            .annotate(Count("pk"))
-        )
-        counts |= {(conversation, sender): count for conversation, sender, count in rows}
-    return counts

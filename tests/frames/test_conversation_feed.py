@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 
+from connections.conversation_feed import GATHER_SECONDS
 from ovara.database import READER_THREADS, in_thread
 from tests.frames.conftest import GRACE_SECONDS, NO_SUCH_ID, of_type, raw_texts, sequences
 from tests.support.in_process import add, make_conversation, make_person, running_manager, until
@@ -108,8 +109,10 @@ async def test_a_slow_database_does_not_bring_updates_together(transactional_db)
         conversation_id = await make_conversation(alice)
         _, heard = await add(manager, alice)
         held_up = asyncio.gather(*(in_thread(time.sleep, 1.4) for _ in range(READER_THREADS)))
-        for _ in range(3):
+        for _ in range(2):
             manager.node.conversation_feed.changed(conversation_id)
+            # Until the first is being read; what comes then is for the second.
+            await asyncio.sleep(2 * GATHER_SECONDS)
         await held_up
         await until(lambda: heard.of_type("conversation_updated"))
         # The second is due by now, but the first has only just been told.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from connections import metrics
 from connections.manager import websocket_manager
+from ovara import database
 
 TOKEN = "a token for the scraper"
 
@@ -34,8 +36,10 @@ class TestReadiness:
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
     @pytest.fixture
-    def broken_database(self, db, tmp_path):
-        # A file of another kind, in the place of the database.
+    def broken_database(self, db, tmp_path, monkeypatch):
+        # A file of another kind, in the place of the database; and readers that have nothing open.
+        readers = ThreadPoolExecutor(1)
+        monkeypatch.setattr(database, "_readers", readers)
         path = tmp_path / "broken.sqlite3"
         path.write_bytes(b"not a database" * 100)
         databases = connections.databases["default"]
@@ -43,6 +47,8 @@ class TestReadiness:
         databases["NAME"] = str(path)
         yield
         databases["NAME"] = name
+        readers.submit(connections.close_all).result()
+        readers.shutdown()
 
     @pytest.fixture
     def broken_layer(self, settings):

@@ -11,6 +11,7 @@ from sessions_app import selectors
 from sessions_app.models import Conversation, Message
 from sessions_app.services import conversation_create, participant_remove
 from sessions_app.signals import message_committed
+from sessions_app.unread import conversation_news
 from tests.rest.test_conversations import error, messages, path
 
 
@@ -247,6 +248,12 @@ class TestHistory:
         assert body["messages"][0]["sender"] is None
 
 
+def unread_by(user, talks) -> dict[str, int]:
+    """conversation id → what a user has not read there."""
+    found = conversation_news([str(talk.pk) for talk in talks], {str(user.pk)})
+    return {news.conversation_id: news.unread[str(user.pk)] for news in found if news.unread}
+
+
 class TestUnread:
     def test_it_is_counted_for_every_participant_at_once(
         self, talk, alice, bob, user, django_assert_num_queries
@@ -258,11 +265,19 @@ class TestUnread:
             Participant.objects.create(conversation=talk, user=person)
         messages(talk, alice, bob, *people)
         Participant.objects.filter(user=bob).update(last_read_sequence=22)
+        everybody = {str(person.pk) for person in (alice, bob, *people)}
         with django_assert_num_queries(3):
-            unread = dict(selectors.unread_by_participant(str(talk.pk)))
+            [news] = conversation_news([str(talk.pk)], everybody)
+        unread = news.unread
         assert unread.pop(str(bob.pk)) == 0
         assert set(unread.values()) == {21}
         assert len(unread) == 21
+
+    def test_only_those_who_are_asked_for_are_counted(self, talk, alice, bob, carol):
+        messages(talk, alice)
+        [news] = conversation_news([str(talk.pk)], {str(bob.pk), str(carol.pk)})
+        assert (news.title, news.last_sequence) == (talk.title, 1)
+        assert news.unread == {str(bob.pk): 1}
 
     def test_it_is_counted_for_many_conversations_at_once(
         self, alice, bob, carol, django_assert_num_queries
@@ -271,16 +286,15 @@ class TestUnread:
         for talk in talks[:3]:
             messages(talk, alice, bob, bob)
         ids = [str(talk.pk) for talk in talks]
-        with django_assert_num_queries(3):
-            counts = selectors.unread_counts(conversation_ids=ids, user_id=str(alice.pk))
+        with django_assert_num_queries(2 * 2 + 1):
+            counts = unread_by(alice, talks)
         assert [counts[key] for key in ids] == [2, 2, 2] + [0] * 247
-        assert selectors.unread_counts(conversation_ids=ids, user_id=str(carol.pk)) == {}
+        assert unread_by(carol, talks) == {}
 
     def test_more_positions_than_one_query_takes_are_counted_all_the_same(self, alice, bob):
         talks = [conversation_create(owner=alice, usernames=["bob"]) for _ in range(450)]
         for talk in talks:
             messages(talk, alice, bob)
-        ids = [str(talk.pk) for talk in talks]
-        counts = selectors.unread_counts(conversation_ids=ids, user_id=str(alice.pk))
+        counts = unread_by(alice, talks)
         assert set(counts.values()) == {1}
         assert len(counts) == 450

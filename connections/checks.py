@@ -25,6 +25,8 @@ from ovara.conf import OvaraSettings, ovara_settings
 LEAST_CAPACITY = 1000
 # HS256 is as strong as its key up to here (RFC 7518, 3.2).
 LEAST_KEY_BYTES = 32
+# The ways to name the app whose `runserver` serves WebSockets.
+DAPHNE = frozenset({"daphne", "daphne.apps.DaphneConfig", "ovara.apps.DaphneConfig"})
 # Fewer heartbeats within the lapse, and one that is late makes others take a node for dead.
 LEAST_BEATS = 2
 
@@ -45,11 +47,11 @@ def check_project(**_: Any) -> Iterable[CheckMessage]:
             hint='Set ASGI_APPLICATION = "ovara.asgi.application".',
             id="connections.E001",
         )
-    if settings.INSTALLED_APPS[0] not in {"daphne", "daphne.apps.DaphneConfig"}:
+    if settings.INSTALLED_APPS[0] not in DAPHNE:
         yield Error(
             "daphne is not the first of INSTALLED_APPS, so another app's `runserver` may be used, "
             "which serves no WebSockets.",
-            hint='Put "daphne" first.',
+            hint='Put "daphne" or "ovara.apps.DaphneConfig" first.',
             id="connections.E002",
         )
 

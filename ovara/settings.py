@@ -40,7 +40,7 @@ DEFAULT_AUTO_FIELD = _database.auto_field
 MIGRATION_MODULES = _database.migration_modules
 
 INSTALLED_APPS = [
-    "daphne",  # first, so that its `runserver` serves WebSockets
+    "ovara.apps.DaphneConfig",  # first, so that its `runserver` serves WebSockets
     "ovara.accounts",
     "sessions_app",
     "connections",

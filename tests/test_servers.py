@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from tests.support.client import WireClient
 from tests.support.database import Account, Database
+from tests.support.environment import ROOT
 from tests.support.server import HOST, ServerProcess
 
 MakeUser = Callable[..., Account]
@@ -52,6 +54,12 @@ async def test_runserver_serves_websockets(
         assert client.welcome["authenticated"] is True
     finally:
         server.kill()
+
+
+def test_commands_and_other_servers_do_not_load_daphne(server: ServerProcess) -> None:
+    code = "import sys, ovara.asgi; sys.exit('twisted' in sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=server.env, check=False)
+    assert loaded.returncode == 0
 
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn", "ovara"])

@@ -17,6 +17,7 @@ from tests.connecting.conftest import ServerWith
 from tests.support.server import ServerProcess
 
 IN_MEMORY = "channels.layers.InMemoryChannelLayer"
+DAPHNE = "ovara.apps.DaphneConfig"
 PUB_SUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 
 
@@ -53,8 +54,8 @@ def test_the_projects_own_settings_have_nothing_wrong() -> None:
     ("wrong", "check", "says"),
     [
         ({"ASGI_APPLICATION": None}, "E001", 'ASGI_APPLICATION = "ovara.asgi.application"'),
-        ({"INSTALLED_APPS": [*without("daphne"), "daphne"]}, "E002", 'Put "daphne" first'),
-        ({"INSTALLED_APPS": without("daphne")}, "E002", 'Put "daphne" first'),
+        ({"INSTALLED_APPS": [*without(DAPHNE), DAPHNE]}, "E002", f'Put "daphne" or "{DAPHNE}"'),
+        ({"INSTALLED_APPS": without(DAPHNE)}, "E002", f'Put "daphne" or "{DAPHNE}"'),
         ({"CHANNEL_LAYERS": {}}, "E003", "REDIS_URL"),
         ({"CHANNEL_LAYERS": layer("no.such.Layer")}, "E003", "no.such"),
         ({"OVARA": None}, "E004", "OvaraSettings.from_environment"),

@@ -7,11 +7,14 @@ them another version lacks.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from channels_redis import utils
 from channels_redis.pubsub import RedisPubSubChannelLayer
+
+from ovara import background
 
 
 def is_redis(layer: object) -> bool:
@@ -50,8 +53,15 @@ def on_connect(layer: object, number: int, callback: Callable[[object], object])
 async def drop_connections(layer: object, number: int) -> None:
     """Close the connections to one server; the layer makes new ones when it is used again, and
     has no subscription left there."""
-    if is_redis(layer):
-        await _inner(layer)._shards[number].flush()
+    if not is_redis(layer):
+        return
+    # In a task of its own: `flush` takes whatever cancels it for the end of what it waits for, and
+    # goes on, so that its caller would never hear that it is to end.
+    flush = background.start(_inner(layer)._shards[number].flush(), name="drop connections")
+    try:
+        await asyncio.shield(flush)
+    finally:
+        flush.cancel()
 
 
 def _inner(layer: Any) -> Any:

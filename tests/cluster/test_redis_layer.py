@@ -101,3 +101,20 @@ async def test_a_shard_that_was_dropped_has_forgotten_its_groups_and_works_again
             async with asyncio.timeout(5):
                 assert (await layer.receive(channel))["group"] == group
     await layer.flush()
+
+
+async def test_who_drops_connections_can_be_cancelled(layer: Any) -> None:
+    """The layer's `flush` swallows the cancellation of whoever awaits it."""
+    channel = await layer.new_channel()
+    await layer.group_add("user.1", channel)
+    number = redis_layer.shard_number(layer, "user.1")
+    listening = layer._get_layer()._shards[number]._receive_task
+    dropping = asyncio.create_task(redis_layer.drop_connections(layer, number))
+    async with asyncio.timeout(5):
+        # It tells nobody when it is cancelled.
+        while not listening.cancelling():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    dropping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await dropping
+    await layer.flush()

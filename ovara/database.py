@@ -31,6 +31,8 @@ READER_THREADS = 4
 
 # What a database raises that does not serve now: gone, full, locked; and, on PostgreSQL, read-only.
 UNSERVED = (OperationalError, InterfaceError, InternalError)
+# What callers then get to read, as `Overloaded`.
+NOT_SERVED = "The database can't be reached. Nothing was stored; try again."
 
 _readers: ThreadPoolExecutor
 
@@ -84,4 +86,4 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
         return await asyncio.get_running_loop().run_in_executor(_readers, call)
     except UNSERVED as error:
         log.error("the database did not serve %s: %s", function.__name__, error)
-        raise Overloaded("The database can't be reached. Nothing was stored; try again.") from error
+        raise Overloaded(NOT_SERVED) from error

@@ -22,8 +22,18 @@ from ovara.sqlite_file import BUSY_TIMEOUT_SECONDS, ExistingFile
 REACH_SECONDS = 5
 # How long a caller waits for a connection of the pool: less than its own callers have patience.
 POOL_SECONDS = 2
-# Connections of one process to PostgreSQL: the two writers, the readers, and what views need.
+# Connections of one process to PostgreSQL: the writers, the readers, and what views need.
 POOL_SIZE = 20
+_POOL = {
+    "name": "ovara",
+    "min_size": 1,
+    "max_size": POOL_SIZE,
+    "timeout": POOL_SECONDS,
+    # An attempt to connect ends with the caller who waits for it, and the next caller has another.
+    # By default (300) the pool itself goes on, with pauses that double: after an outage of two
+    # minutes nobody would be served for two more.
+    "reconnect_timeout": POOL_SECONDS,
+}
 
 _SCHEMES = {"sqlite", "postgres", "postgresql"}
 # What MongoDB allows in a database's name on every system, and how long it may be.
@@ -72,7 +82,9 @@ def database_settings(data_dir: Path) -> DatabaseSettings:
 
 def _sql(url: str) -> DatabaseSettings:
     try:
-        scheme = urlsplit(url).scheme
+        scheme, _, path, *_ = urlsplit(url)
+        if scheme != "sqlite" and "@" in path:
+            raise ValueError("A / in the password, which then goes on in the database's name.")
         config: dict[str, Any] = dict(env.db_url_config(url)) if scheme in _SCHEMES else {}
     except ValueError:
         # Its own message may quote a part of the password; `from None` keeps it out of sight.
@@ -121,11 +133,9 @@ def _postgresql(config: dict[str, Any]) -> DatabaseSettings:
     config["HOST"] = unquote(config["HOST"])
     options: dict[str, Any] = config.setdefault("OPTIONS", {})
     options.setdefault("connect_timeout", REACH_SECONDS)
-    options.setdefault(
-        "pool", {"min_size": 1, "max_size": POOL_SIZE, "timeout": POOL_SECONDS, "name": "ovara"}
-    )
-    # A connection that the server has dropped meanwhile is replaced before anybody notices.
-    config["CONN_HEALTH_CHECKS"] = True
+    options.setdefault("pool", dict(_POOL))
+    # It checks each connection that leaves the pool.
+    config["ENGINE"] = "ovara.postgresql"
     # The pool keeps connections, not the threads.
     config["CONN_MAX_AGE"] = 0
     return DatabaseSettings(config, "DATABASE_URL")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -19,8 +20,11 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from ovara.errors import Invalid, NotFound, OvaraError, TooLarge
+from ovara.database import NOT_SERVED, UNSERVED
+from ovara.errors import Invalid, NotFound, OvaraError, Overloaded, TooLarge
 from ovara.ids import UUID_PATTERN
+
+log = logging.getLogger(__name__)
 
 # The largest good request is a message whose every character is escaped: 12 bytes each for content
 # of 32,768, and 16 KiB of metadata.
@@ -51,6 +55,9 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response 
         error = exceptions.PermissionDenied()
     if isinstance(error, exceptions.ValidationError):
         error = _invalid(error)
+    if isinstance(error, UNSERVED):
+        log.error("the database did not serve %s: %s", context["request"].path, error)
+        error = Overloaded(NOT_SERVED)
     if isinstance(error, OvaraError):
         return _of_ours(error)
     if isinstance(error, exceptions.APIException):

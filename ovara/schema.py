@@ -53,8 +53,11 @@ _ERRORS = {
 
 
 def errors(*statuses: int) -> dict[int, OpenApiResponse]:
-    """The error responses of a view, for `extend_schema(responses=…)`."""
-    return {status: _ERRORS[status] for status in statuses}
+    """The error responses of a view, for `extend_schema(responses=…)`.
+
+    503 is each view's: all need the database.
+    """
+    return {status: _ERRORS[status] for status in (*statuses, 503)}
 
 
 class SchemaView(SpectacularAPIView):

@@ -163,7 +163,7 @@ class MessagesView(APIView):
             200: OpenApiResponse(serializers.MessageSerializer, "Had been stored before."),
             201: OpenApiResponse(serializers.MessageSerializer, "Stored, and on its way."),
         }
-        | errors(400, 401, 403, 404, 415, 503),
+        | errors(400, 401, 403, 404, 415),
     )
     def post(self, request: Request, conversation_id: str) -> Response:
         """Send a message, the same way as a `message` frame."""

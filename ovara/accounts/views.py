@@ -26,7 +26,7 @@ class TokenView(simplejwt.TokenObtainPairView):
     @extend_schema(
         operation_id="token_obtain",
         tags=tags,
-        responses={200: serializers.TokenPairSerializer} | errors(400, 401, 415, 429, 503),
+        responses={200: serializers.TokenPairSerializer} | errors(400, 401, 415, 429),
     )
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """A refresh token and an access token, for a name and a password."""

@@ -13,6 +13,7 @@ from rest_framework.test import APIClient
 from rest_framework.views import APIView
 
 from ovara import errors
+from ovara.database import UNSERVED
 from ovara.rest import MAX_BODY_BYTES
 from ovara.urls import urlpatterns as real_patterns
 from tests.rest.conftest import signed_in_without_csrf
@@ -199,6 +200,13 @@ class TestOurErrors:
             400,
             {"detail": "x", "code": "invalid", "fields": {"a": ["b"]}},
         )
+
+    @pytest.mark.parametrize("error", UNSERVED)
+    def test_a_database_that_does_not_serve_is_503_without_details(self, nobody, error):
+        RaisingView.error = error("a secret")
+        answer = nobody.get("/api/raising")
+        assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
+        assert "secret" not in answer.content.decode()
 
     def test_an_error_of_the_server_is_500_in_json_without_details(self, db):
         RaisingView.error = RuntimeError("a secret")

@@ -21,7 +21,7 @@ from pytest_django import DjangoDbBlocker
 
 from ovara.accounts.models import User
 from tests.support.environment import ROOT, server_environment
-from tests.support.stores import current_store
+from tests.support.stores import Store, current_store
 
 Result = TypeVar("Result")
 
@@ -57,12 +57,13 @@ class Database:
 
     Args:
         name: what the store tells it by; on SQLite its path.
+        store: another one of the same kind, which the test may stop.
     """
 
     _lock = threading.Lock()
 
-    def __init__(self, name: str, blocker: DjangoDbBlocker) -> None:
-        self.store = current_store()
+    def __init__(self, name: str, blocker: DjangoDbBlocker, store: Store | None = None) -> None:
+        self.store = store or current_store()
         self.name = name
         self._blocker = blocker
 
@@ -83,16 +84,16 @@ class Database:
         return self.store.environment(self.name)
 
     @classmethod
-    def empty(cls, path: Path, blocker: DjangoDbBlocker) -> Database:
+    def empty(cls, path: Path, blocker: DjangoDbBlocker, store: Store | None = None) -> Database:
         """A new database without tables; on SQLite the file `path`."""
-        database = cls(current_store().new_name(path), blocker)
+        database = cls((store or current_store()).new_name(path), blocker, store)
         database.store.create(database.name)
         return database
 
     @classmethod
-    def migrated(cls, path: Path, blocker: DjangoDbBlocker) -> Database:
+    def migrated(cls, path: Path, blocker: DjangoDbBlocker, store: Store | None = None) -> Database:
         """A new database with every migration applied; on SQLite the file `path`."""
-        database = cls.empty(path, blocker)
+        database = cls.empty(path, blocker, store)
         subprocess.run(
             [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
             cwd=ROOT,
@@ -106,7 +107,7 @@ class Database:
 
         Nobody may have this one open.
         """
-        copy = Database(self.store.new_name(path), self._blocker)
+        copy = Database(self.store.new_name(path), self._blocker, self.store)
         self.store.copy(self.name, copy.name)
         return copy
 

@@ -32,6 +32,8 @@ from tests.support.process import ChildProcess
 # The account that Debian's package makes: PostgreSQL refuses to run as root.
 POSTGRES_ACCOUNT = "postgres"
 START_SECONDS = 60
+# Who has to know a password. Whatever others bring is taken, since checking it takes long.
+STRANGER = "stranger"
 # Tells the run's other processes on which port its server listens.
 PORT_VARIABLE = "TEST_STORE_PORT"
 
@@ -81,11 +83,15 @@ class Store:
 
 class PostgreSQL(Store):
     """A cluster of this run's own. What it stores outlives the servers that tests kill, and need
-    not outlive the machine: nothing waits for the disk."""
+    not outlive the machine: nothing waits for the disk.
+
+    Args:
+        settings: of PostgreSQL's, beside or instead of those here.
+    """
 
     kind = "postgresql"
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ovara-postgresql-"))
         self.port: int = free_port()
         settings = {
@@ -97,7 +103,7 @@ class PostgreSQL(Store):
             "full_page_writes": "off",
             "max_connections": "600",
             "log_statement": "none",
-        }
+        } | settings
         options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
         self.process = ChildProcess(
             [*_as_postgres(), _postgresql_program("postgres"), "-D", str(self.data), *options],
@@ -134,7 +140,7 @@ class PostgreSQL(Store):
     def config(self, name: str, default: Mapping[str, Any]) -> dict[str, Any]:
         # No pool of its own: it is used once.
         options = {key: value for key, value in default["OPTIONS"].items() if key != "pool"}
-        return {**default, "NAME": name, "OPTIONS": options}
+        return {**default, "NAME": name, "PORT": str(self.port), "OPTIONS": options}
 
     def create(self, name: str) -> None:
         self.execute(f"CREATE DATABASE {name}")
@@ -153,11 +159,12 @@ class PostgreSQL(Store):
             finally:
                 lock.rollback()
 
-    def execute(self, statement: str) -> None:
-        """Run a statement as the cluster's owner."""
+    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run a statement as the cluster's owner; the rows, if it finds any."""
         address = self.environment("postgres")["DATABASE_URL"]
         with psycopg.connect(address, autocommit=True) as connection:
-            connection.execute(statement)
+            found = connection.execute(statement)
+            return found.fetchall() if found.description else []
 
     def _initialise(self) -> None:
         if os.geteuid() == 0:
@@ -171,6 +178,8 @@ class PostgreSQL(Store):
         )
         process.launch()
         assert process.wait(timeout=START_SECONDS) == 0, process.logs()
+        rules = self.data / "pg_hba.conf"
+        rules.write_text(f"host all {STRANGER} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
 
 
 class SharedPostgreSQL(PostgreSQL):

@@ -20,6 +20,7 @@ from connections.bus import is_shared
 from connections.registry.liveness import live_nodes
 from ovara.accounts.tokens import AccessToken
 from ovara.conf import OvaraSettings, ovara_settings
+from ovara.database_checks import connection_problem
 
 # All that a node receives goes through one channel; a smaller one overflows in a busy second.
 LEAST_CAPACITY = 1000
@@ -124,7 +125,7 @@ def check_settings(**_: Any) -> Iterable[CheckMessage]:
 
 def check_nodes(databases: Sequence[str] | None = None, **_: Any) -> Iterable[CheckMessage]:
     """W001: servers that run, and can't reach each other."""
-    if "default" not in (databases or ()) or is_shared():
+    if "default" not in (databases or ()) or is_shared() or connection_problem():
         return
     try:
         count = live_nodes().count()

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from django.db import OperationalError
 
 from connections import selectors
 from connections.bus import ALL_NODES, Bus, is_shared, send_once
@@ -35,8 +36,9 @@ from connections.timetable import Timetable
 from connections.typing_notes import TypingNotes
 from ovara import background
 from ovara.conf import ovara_settings
-from ovara.database import in_thread
-from ovara.errors import OvaraError
+from ovara.database import NOT_SERVED, in_thread
+from ovara.database_checks import connection_problem
+from ovara.errors import OvaraError, Overloaded
 from ovara.logs import fields
 from sessions_app.journal import journal
 from sessions_app.notes import notes
@@ -108,6 +110,9 @@ class Node:
 
     async def _start(self) -> None:
         background.adopt(asyncio.get_running_loop())
+        if problem := await in_thread(connection_problem):
+            # What is wrong is for the log, not for clients.
+            raise Overloaded(NOT_SERVED) from OperationalError(problem)
         row = await in_thread(node_register)
         self.id = str(row.pk)
         reaped = await in_thread(nodes_reap_own_host, row.pk)

@@ -142,6 +142,7 @@ def test_workers_are_counted_for_servers_that_have_them(
         f"postgres://ovara:{PASSWORD}@db",
         f"postgres://ovara:{PASSWORD}@db/",
         f"postgres://ovara:{PASSWORD}/x@db:5432/ovara",
+        f"postgres://ovara:12/{PASSWORD}@db:5432/ovara",
         f"postgres://ovara:{PASSWORD}@db:port/ovara",
         f"postgres://ovara:{PASSWORD}@[db/ovara",
         f"//ovara:{PASSWORD}@db/ovara",
@@ -182,6 +183,7 @@ async def test_a_database_that_is_away_is_said_and_the_server_waits_for_it(
         assert end.code == 4413
         assert end.disconnect is not None
         assert end.disconnect["reconnect"] is True
+        assert "127.0.0.1" not in end.disconnect["reason"], "that is for the log"
         assert await asyncio.to_thread(server.terminate) == 0
     finally:
         server.kill()

@@ -208,7 +208,7 @@ class _BatchWriter:
         rows = list(
             Message.objects.filter(
                 conversation_id__in=self.conversation_ids, client_message_id__in=ids
-            )
+            ).order_by()
         )
         return {
             # Not the record's sender: an account that is gone shows none.

@@ -58,7 +58,8 @@ def node_revive(node_id: uuid.UUID) -> None:
 def lost_count() -> int:
     """How many connections `nodes_reap_lapsed` would close now."""
     ids = [node.pk for node in lapsed_nodes()]
-    return Connection.objects.filter(node_id__in=ids, disconnected_at__isnull=True).count()
+    lost = Connection.objects.filter(node_id__in=ids, disconnected_at__isnull=True).count()
+    return lost + sum(_left_open(node).count() for node in _maybe_half_reaped())
 
 
 def nodes_reap() -> Reaped:
@@ -124,18 +125,26 @@ def nodes_mend() -> int:
     Returns:
         How many connections were closed.
     """
-    if batches_roll_back():
-        return 0
     closed = 0
-    for node in Node.objects.filter(stopped_at__isnull=False):
-        # Not what came after: a node that was taken for dead goes on.
+    for node in _maybe_half_reaped():
         Subscription.objects.filter(
             node_id=node.pk, left_at__isnull=True, joined_at__lte=node.stopped_at
-        ).update(left_at=node.last_heartbeat)
-        closed += Connection.objects.filter(
-            node_id=node.pk, disconnected_at__isnull=True, connected_at__lte=node.stopped_at
-        ).update(disconnected_at=now(), close_code=LOST_CODE, close_reason=LOST_REASON)
+        ).update(left_at=min(node.last_heartbeat, node.stopped_at or now()))
+        closed += _left_open(node).update(
+            disconnected_at=now(), close_code=LOST_CODE, close_reason=LOST_REASON
+        )
     return closed
+
+
+def _maybe_half_reaped() -> Iterable[Node]:
+    return () if batches_roll_back() else Node.objects.filter(stopped_at__isnull=False)
+
+
+def _left_open(node: Node) -> QuerySet[Connection]:
+    """Not what came after: a node that was taken for dead goes on."""
+    return Connection.objects.filter(
+        node_id=node.pk, disconnected_at__isnull=True, connected_at__lte=node.stopped_at
+    )
 
 
 def _close_all(node_id: uuid.UUID, reason: str, *, left_at: datetime) -> int:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 from django.contrib.auth import get_user_model
+from django.db import connection
 from django.db.models import QuerySet
 
 from ovara.accounts.models import User
@@ -58,6 +59,12 @@ class ConversationDetail:
 
 def conversations_of(user: User) -> QuerySet[Conversation]:
     """The conversations in which `user` has a part, the most recent first."""
+    if connection.vendor == "mongodb":
+        # A join would read every conversation there is, and only then look who has a part.
+        parts = Participant.objects.filter(user=user).order_by()
+        return Conversation.objects.filter(
+            pk__in=list(parts.values_list("conversation", flat=True))
+        )
     return Conversation.objects.filter(participants__user=user)
 
 

@@ -22,18 +22,46 @@ _medium = struct.Struct("!BBH").pack
 _long = struct.Struct("!BBQ").pack
 
 
+class Handler(Protocol):
+    """What has a connection after `FrameTransport.take_over`. None of these may wait.
+
+    An exception that one of them raises is logged and ends the connection with 1011, as one that
+    the application raises does.
+    """
+
+    def text_received(self, text: str, /) -> object:
+        """A text message came."""
+
+    def binary_received(self, data: bytes, /) -> object:
+        """A binary message came."""
+
+    def closed(self, code: int, reason: str, /) -> object:
+        """It is over: ASGI's `websocket.disconnect`.
+
+        Called once, the last of all calls, and never from within a call of the transport's.
+        """
+
+
 class FrameTransport(Protocol):
     """The server's side of one accepted connection.
 
     `is_writable` is false while more waits in the transport's buffer than its high-water mark.
-    The other two are for the application to set: `writing_resumed` is called when the buffer has
-    gone down, and a last time at the end; `text_received` with every text message, at once, instead
-    of an event of ASGI's `receive`. Neither may wait. The end sets them back to None.
+    `writing_resumed` is for the application to set: it is called when the buffer has gone down, and
+    a last time at the end, which sets it back to None. It may not wait.
     """
 
     is_writable: bool
     writing_resumed: Callable[[], object] | None
-    text_received: Callable[[str], object] | None
+
+    def take_over(self, handler: Handler, /) -> None:
+        """Give the connection to `handler`, which gets at once what waits for `receive`.
+
+        From then on the application may return, and the connection lives on: so an idle one has no
+        task, no scope and no coroutine. One that does not return must not call `receive` any more.
+
+        Raises:
+            RuntimeError: it is not accepted, or was taken over already.
+        """
 
     def write_frame(self, frame: bytes, /) -> None:
         """Write one or more whole frames; never waits. After the end it does nothing."""

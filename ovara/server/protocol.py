@@ -1,7 +1,8 @@
 """An ASGI WebSocket for uvicorn on picows: `uvicorn --ws ovara.server.protocol:PicowsProtocol`.
 
 uvicorn reads the HTTP request and hands over the transport. Until the application accepts or
-refuses, this class is the transport's protocol; then `Connection` has it.
+refuses, this class is the transport's protocol; then `Connection` has it, and this one is only what
+the application calls: gone with an application that let a handler take over.
 """
 
 from __future__ import annotations
@@ -11,26 +12,21 @@ import enum
 import logging
 from http import HTTPStatus
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from uvicorn.config import Config
 from uvicorn.protocols.utils import ClientDisconnected, get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
 from ovara.server import handshake
-from ovara.server.connection import ABNORMAL, Connection
+from ovara.server.connection import ABNORMAL, INTERNAL_ERROR, Connection
 from ovara.server.frames import EXTENSION, binary_frame, text_frame
-from ovara.server.keepalive import Keepalive
 from ovara.server.mailbox import Event, Mailbox
+from ovara.server.shared import Shared, shared_by
 
 log = logging.getLogger("uvicorn.error")
 
 # What a client may send before it has been accepted, which it should not do at all.
 MAX_EARLY_BYTES = 65_536
-INTERNAL_ERROR = 1011
-RESTARTING = 1012
-
-_keepalives: WeakKeyDictionary[ServerState, Keepalive] = WeakKeyDictionary()
 
 
 class Phase(enum.Enum):
@@ -57,6 +53,7 @@ class PicowsProtocol(asyncio.Protocol):
         "_path",
         "_phase",
         "_server_state",
+        "_shared",
         "_transport",
     )
 
@@ -66,8 +63,9 @@ class PicowsProtocol(asyncio.Protocol):
         self._config = config
         self._server_state = server_state
         self._app_state = app_state
+        self._shared: Shared = shared_by(config, server_state)
         self._phase = Phase.REQUEST
-        self._mailbox = Mailbox()
+        self._mailbox: Mailbox
         self._transport: Any = None
         self._connection: Connection | None = None
         self._early = b""
@@ -79,7 +77,10 @@ class PicowsProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        self._server_state.connections.add(self)  # type: ignore[arg-type]  # any protocol
+        self._mailbox = Mailbox(self._transport)
+        self._shared.connections.add(self)
+        # Now, while the transport knows it, but once it is done.
+        asyncio.get_running_loop().call_soon(_let_go, self._transport.get_protocol())
 
     def data_received(self, data: bytes) -> None:
         if self._phase is not Phase.REQUEST:
@@ -99,32 +100,21 @@ class PicowsProtocol(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The client went before it was accepted."""
         if self._phase is not Phase.OVER:
-            self._mailbox.put({"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""})
-        self._lost()
+            self._mailbox.closed(ABNORMAL, "")
+        self._phase = Phase.OVER
+        self._shared.connections.discard(self)
 
     def shutdown(self) -> None:
         """uvicorn ends."""
-        if self._phase is Phase.OPEN and self._connection is not None:
-            self._connection.shutdown(RESTARTING)
-        elif self._phase is not Phase.OVER:
+        if self._phase is not Phase.OVER:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, [], b"The server ends.")
         else:
             self._transport.close()
 
-    def _lost(self) -> None:
-        self._phase = Phase.OVER
-        self._server_state.connections.discard(self)
-
     # The application's side.
 
     def _scope(self, target: bytes, headers: handshake.Headers) -> dict[str, Any]:
-        connection = self._connection = Connection(
-            self._transport,
-            self._mailbox,
-            max_size=self._config.ws_max_size,
-            keepalive=_keepalive(self._server_state, self._config),
-            on_lost=self._lost,
-        )
+        connection = self._connection = Connection(self._transport, self._mailbox, self._shared)
         scope = handshake.scope_of(
             target,
             headers,
@@ -158,7 +148,8 @@ class PicowsProtocol(asyncio.Protocol):
             log.exception("Exception in ASGI application")
             code = INTERNAL_ERROR
         if self._phase is Phase.OPEN and self._connection is not None:
-            self._connection.close(code, "")
+            if code != 1000 or not self._connection.is_taken_over:
+                self._connection.close(code, "")
         elif self._phase is not Phase.OVER:
             if code == 1000:
                 log.error("The ASGI application returned without an answer to the handshake.")
@@ -166,10 +157,7 @@ class PicowsProtocol(asyncio.Protocol):
 
     async def receive(self) -> Event:
         """ASGI's `receive`."""
-        event = await self._mailbox.get()
-        if self._connection is not None:
-            self._connection.taken()
-        return event
+        return await self._mailbox.get()
 
     async def send(self, message: Any) -> None:
         """ASGI's `send`; waits while the peer takes less than is sent.
@@ -232,6 +220,7 @@ class PicowsProtocol(asyncio.Protocol):
         log.debug('"WebSocket %s" [accepted]', self._path)
         self._phase = Phase.OPEN
         self._connection.open(self._key, headers, self._early)
+        self._shared.connections.discard(self)
         self._early = b""
 
     def _deny(self, message: Any) -> None:
@@ -248,7 +237,7 @@ class PicowsProtocol(asyncio.Protocol):
         if self._path:
             log.info('"WebSocket %s" %d', self._path, status)
         self._phase = Phase.OVER
-        self._mailbox.put({"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""})
+        self._mailbox.closed(ABNORMAL, "")
         if not self._transport.is_closing():
             self._transport.write(
                 handshake.refusal(status, self._server_state.default_headers + headers, body)
@@ -256,13 +245,8 @@ class PicowsProtocol(asyncio.Protocol):
             self._transport.close()
 
 
-def _keepalive(server_state: ServerState, config: Config) -> Keepalive | None:
-    """One for a server."""
-    if not config.ws_ping_interval:
-        return None
-    found = _keepalives.get(server_state)
-    if found is None:
-        found = _keepalives[server_state] = Keepalive(
-            config.ws_ping_interval, config.ws_ping_timeout
-        )
-    return found
+def _let_go(http: Any) -> None:
+    """End the circle of uvicorn's HTTP protocol and its parser: what is of no more use is freed
+    now, rather than when the garbage collector finds it."""
+    if getattr(http, "parser", None) is not None:
+        http.parser = None

@@ -6,7 +6,9 @@ import asyncio
 import json
 from typing import Any
 
-from ovara.server.frames import EXTENSION, text_frame
+from ovara.server.frames import text_frame
+from tests.server import take_overs
+from tests.server.take_overs import accept, transport_of
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -25,10 +27,6 @@ async def lifespan(receive: Any, send: Any) -> None:
     for _ in range(2):
         event = await receive()
         await send({"type": event["type"] + ".complete"})
-
-
-async def accept(send: Any, **fields: Any) -> None:
-    await send({"type": "websocket.accept", **fields})
 
 
 async def echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -121,28 +119,18 @@ async def flood(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 async def frames(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """The extension: `write_frame` and `send` keep one order; text comes by callback."""
-    transport = scope["extensions"][EXTENSION]["transport"]
+    """The extension: `write_frame` and `send` keep one order."""
+    transport = transport_of(scope)
     await accept(send)
     for number in range(3):
         transport.write_frame(text_frame(f"frame {number}"))
         await send({"type": "websocket.send", "text": f"send {number}"})
 
-    def received(text: str) -> None:
-        if text == "close":
-            transport.write_frame(text_frame("farewell"))
-            transport.close(4001, "done")
-            transport.write_frame(text_frame("never"))
-        else:
-            transport.write_frame(text_frame("at once: " + text))
-
-    transport.text_received = received
-    event = await receive()
-    print("disconnected", json.dumps([event["code"], event["reason"]]), flush=True)
+    await receive()
 
 
 async def frames_to_a_slow_reader(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    transport = scope["extensions"][EXTENSION]["transport"]
+    transport = transport_of(scope)
     resumed = asyncio.Event()
     transport.writing_resumed = resumed.set
     await accept(send)
@@ -174,4 +162,4 @@ PATHS = {
     "/flood": flood,
     "/frames": frames,
     "/slow-reader": frames_to_a_slow_reader,
-}
+} | take_overs.PATHS

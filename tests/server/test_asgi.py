@@ -134,20 +134,11 @@ async def test_a_client_is_not_read_faster_than_the_application_takes(
 
 
 async def test_frames_of_the_extension_and_sends_keep_one_order(asgi: AsgiServer, raw: Raw) -> None:
-    mark = asgi.log_mark()
     connection = await raw(asgi, "/frames")
-    # What comes before the application listens is not lost, nor is it overtaken.
     await connection.answer()
     for number in range(3):
         assert await connection.frame() == Frame(TEXT, f"frame {number}".encode())
         assert await connection.frame() == Frame(TEXT, f"send {number}".encode())
-    connection.send(client_frame(TEXT, b"now"), client_frame(TEXT, b"close"))
-    assert await connection.frame() == Frame(TEXT, b"at once: now")
-    assert await connection.frame() == Frame(TEXT, b"farewell")
-    assert await connection.frame() == Frame(CLOSE, close_payload(4001, "done"))
-    await asgi.wait_for_log(r'disconnected \[4001, "done"\]', since=mark)
-    connection.send(client_frame(CLOSE, close_payload(4001)))
-    assert await connection.frame() is None
 
 
 async def test_the_extension_shows_when_a_reader_is_slow_and_when_it_has_caught_up(
@@ -165,11 +156,12 @@ async def test_the_extension_shows_when_a_reader_is_slow_and_when_it_has_caught_
     assert frame == Frame(TEXT, str(len(sizes)).encode())
 
 
+@pytest.mark.parametrize("path", ["/echo", "/take-over"])
 async def test_silent_peers_are_pinged_and_dead_ones_dropped(
-    start_asgi: StartServer, raw: Raw
+    start_asgi: StartServer, raw: Raw, path: str
 ) -> None:
     server = start_asgi("--ws-ping-interval", "0.2", "--ws-ping-timeout", "0.2")
-    alive, dead = await raw(server, "/echo"), await raw(server, "/echo")
+    alive, dead = await raw(server, path), await raw(server, path)
     await alive.answer()
     await dead.answer()
     for _ in range(4):
@@ -188,9 +180,14 @@ async def test_silent_peers_are_pinged_and_dead_ones_dropped(
 async def test_a_server_that_ends_says_so(start_asgi: StartServer, raw: Raw) -> None:
     server = start_asgi()
     open_one, waiting = await raw(server, "/echo"), await raw(server, "/accept-late")
-    await open_one.answer()
+    taken_over = await raw(server, "/take-over")
+    for connection in (open_one, taken_over):
+        await connection.answer()
     server.signal(signal.SIGTERM)
     assert await open_one.closed() == 1012
+    assert await taken_over.closed() == 1012
     assert await waiting.answer() == 503
     assert server.wait() in {0, -signal.SIGTERM}
+    # Each application, or handler, has heard of it.
+    assert server.logs().count('disconnected [1012, ""]') == 2
     assert "Traceback" not in server.logs()

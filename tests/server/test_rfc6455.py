@@ -24,9 +24,10 @@ from tests.server.raw import (
 Raw = Callable[..., Awaitable[RawConnection]]
 
 
-@pytest.fixture
-async def echo(asgi: AsgiServer, raw: Raw) -> RawConnection:
-    connection = await raw(asgi, "/echo")
+@pytest.fixture(params=["/echo", "/take-over"])
+async def echo(request: pytest.FixtureRequest, asgi: AsgiServer, raw: Raw) -> RawConnection:
+    """From an application that receives and sends, and from a handler that took over."""
+    connection = await raw(asgi, request.param)
     assert await connection.answer() == 101
     return connection
 

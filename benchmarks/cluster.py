@@ -142,9 +142,9 @@ def deliveries(
 
 
 def storm(folder: Path, program: Path, world: World, clients: int) -> dict[str, float]:
-    """Kill one of two nodes that share `clients`: when are all back on the other?"""
+    """Kill the node that has all `clients`: when are they back on the other?"""
     with Cluster(folder, world, STORM_NODES) as cluster:
-        survivor, victim = cluster.nodes
+        victim, survivor = cluster.nodes
         words = ("storm", STORM_SECONDS, clients, 0, 0)
         with load(folder, program, world.idle(), cluster, *words) as process:
             assert process.stdout is not None and process.stdout.readline() == "ready\n"

@@ -10,9 +10,10 @@
  *   idle     connect IN_FLIGHT, print "some", and, after a line of standard input, the rest;
  *            print "ready", and hold them until the next line
  *   storm    connect all, print "ready"; whoever is cut off comes back as a browser would (half a
- *            second, with jitter, doubled with each failure), to the next port; until all are back
+ *            second, with jitter, doubled with each failure); until all are back
  *
- * PORT may be several, with commas between them: connections take them in turn.
+ * PORT may be several, with commas between them: connections take them in turn. In a storm all begin
+ * on the first, and come back to the others.
  *
  * SCRIPT has one line each of:  path /ws/ | send TEXT | wait TEXT | publish TEXT | client HEADER\tVALUE
  * `client` lines are taken in turn by the connections. In a text, $V is the client's VALUE, $N the
@@ -119,6 +120,8 @@ static struct client *client_of(struct connection *c) {
 }
 
 static int port_of(struct connection *c) {
+    /* In a storm all begin on the first, and come back to the others. */
+    if (is_storm && port_count > 1) return ports[c->port_place ? 1 + (c->number + c->port_place) % (port_count - 1) : 0];
     return ports[(c->number + c->port_place) % port_count];
 }
 

@@ -1,4 +1,4 @@
-"""`make run` as a newcomer uses it: in a checkout whose path has a space."""
+"""`make run` as a newcomer uses it, on the run's store: in a checkout whose path has a space."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 from django.core.management import CommandError, call_command
+from pytest_django import DjangoDbBlocker
 from websockets.sync.client import connect as websocket_connect
 
 from tests.support.checkout import MakeRun, copy_checkout, supported_pythons
+from tests.support.database import Database
 from tests.support.environment import clean_environment
+from tests.support.stores import kind_of_the_run
 
 Run = Callable[..., MakeRun]
+
+CHOSEN = "chosen by hand"
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +34,17 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make_run(source: Path) -> Iterator[Run]:
-    """`make_run(PORT="…")`: not started yet; killed after the test. Each test has new data."""
+def make_run(source: Path, tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[Run]:
+    """`make_run(PORT="…")`: not started yet; killed after the test. Each test has new data: by
+    default in the checkout's own SQLite, or an empty database of the run's store."""
     runs: list[MakeRun] = []
+    where: dict[str, str] = {}
+    if kind_of_the_run() != "sqlite":
+        where = Database.empty(tmp_path, django_db_blocker).environment
 
     def make(**environment: str) -> MakeRun:
-        runs.append(MakeRun(source, **environment))
+        default = {} if "DATABASE_URL" in environment else where
+        runs.append(MakeRun(source, **(default | environment)))
         return runs[-1]
 
     yield make
@@ -66,12 +77,55 @@ def test_make_run_serves_and_prints_addresses_and_a_password_that_works(make_run
         assert run.access_token(username, printed_password(run))
 
 
+def sign_in(run: MakeRun, username: str, address: str) -> httpx.Client:
+    """A browser that has signed in on a page."""
+    browser = httpx.Client(base_url=run.url, follow_redirects=True, timeout=15)
+    browser.get(address)
+    form = {
+        "username": username,
+        "password": CHOSEN,
+        "csrfmiddlewaretoken": browser.cookies["csrftoken"],
+    }
+    answer = browser.post(address, data=form, headers={"Referer": run.url})
+    assert answer.status_code == 200, answer.text
+    return browser
+
+
+def test_everything_works_in_the_database_that_make_run_has_prepared(make_run: Run) -> None:
+    run = make_run(OVARA_DEMO_PASSWORD=CHOSEN)
+    run.start()
+    credentials = {"username": "alice", "password": CHOSEN}
+    pair = httpx.post(f"{run.url}/api/token/", json=credentials).json()
+    bearer = {"Authorization": f"Bearer {pair['access']}"}
+    [talk] = httpx.get(f"{run.url}/api/conversations", headers=bearer).json()["results"]
+    messages = f"{run.url}/api/conversations/{talk['id']}/messages"
+    stored = httpx.post(messages, headers=bearer, json={"content": "hello"})
+    assert (stored.status_code, stored.json()["sequence"]) == (201, 1)
+    assert httpx.get(messages, headers=bearer).json()["messages"] == [stored.json()]
+
+    assert token_works(run, pair["access"])
+    revoked = httpx.post(f"{run.url}/api/token/blacklist/", json={"refresh": pair["refresh"]})
+    assert revoked.status_code == 200
+    assert httpx.get(messages, headers=bearer).status_code == 401
+
+    with closing(sign_in(run, "alice", "/login/")) as browser:
+        assert browser.get("/").url.path == "/"
+        assert browser.get("/admin/").url.path == "/admin/login/"
+    with closing(sign_in(run, "staff", "/admin/login/")) as browser:
+        assert talk["title"] in browser.get("/admin/sessions_app/conversation/").text
+        assert browser.get("/admin/connections/connection/").status_code == 200
+
+    cleaned = run.manage("cleanup", "--max-inactive-minutes", "30")
+    assert cleaned.returncode == 0, cleaned.stderr
+    assert "Connections inactive for 30 minutes, closed: 0" in cleaned.stdout
+
+
 def test_alice_and_bob_share_one_conversation_after_two_runs(make_run: Run) -> None:
-    run = make_run(OVARA_DEMO_PASSWORD="chosen by hand")
+    run = make_run(OVARA_DEMO_PASSWORD=CHOSEN)
     run.start()
     run.terminate()
     run.start()
-    token = run.access_token("bob", "chosen by hand")
+    token = run.access_token("bob", CHOSEN)
     answer = httpx.get(f"{run.url}/api/conversations", headers={"Authorization": f"Bearer {token}"})
     [conversation] = answer.json()["results"]
     people = {participant["user"]["username"] for participant in conversation["participants"]}

@@ -65,6 +65,18 @@ class MakeRun(ChildProcess):
             ["make", "reset"], cwd=self.cwd, env=self.env, capture_output=True, check=True
         )
 
+    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`manage.py …` with the same settings, `DEBUG` on."""
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=self.cwd,
+            env=self.env | {"DEBUG": "1"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
     def access_token(self, username: str, password: str) -> str | None:
         """Sign in; nothing if the password is wrong."""
         answer = httpx.post(

@@ -305,8 +305,8 @@ def _as_postgres() -> list[str]:
 
 def _postgresql_program(name: str) -> str:
     """Where `name` is: Debian keeps a folder for each version, and none of them on the path."""
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    found = shutil.which(name) or (folders and shutil.which(name, path=str(folders[-1])))
+    folders = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
+    found = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], *folders]))
     if not found:
         raise RuntimeError(f"{name} is not installed: make test-deps")
     return found

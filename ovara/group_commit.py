@@ -133,16 +133,30 @@ class GroupCommit(Generic[Item, Result]):
     def _run(self) -> None:
         try:
             while batch := self._take():
-                results = self._write_batch([job.item for job in batch])
-                away = next((one for one in results if isinstance(one, DatabaseAway)), None)
-                self._health.attempted(self.name, away)
-                if away is None:
-                    self._writing = 0
-                    answer(batch, results)
-                else:
-                    self._give_up(batch, results, away)
+                try:
+                    self._commit(batch)
+                except BaseException as error:
+                    # Whatever it is: nobody shall wait for a thread that has ended.
+                    self._fail(batch, error)
         finally:
             connection.close()
+
+    def _commit(self, batch: Sequence[Job[Item, Result]]) -> None:
+        results = self._write_batch([job.item for job in batch])
+        away = next((one for one in results if isinstance(one, DatabaseAway)), None)
+        self._health.attempted(self.name, away)
+        if away is None:
+            self._writing = 0
+            answer(batch, results)
+        else:
+            self._give_up(batch, results, away)
+
+    def _fail(self, batch: Sequence[Job[Item, Result]], error: BaseException) -> None:
+        log.error("%s: the writer broke off", self.name, exc_info=error)
+        failure = RuntimeError(f"The {self.name} broke off: {type(error).__name__}.")
+        failure.__cause__ = error
+        self._writing = 0
+        answer(batch, [failure] * len(batch))
 
     def _give_up(
         self,

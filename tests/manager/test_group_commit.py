@@ -170,6 +170,26 @@ async def test_a_writer_that_forgets_an_item_leaves_nobody_waiting() -> None:
     assert queue.close()
 
 
+async def test_a_writer_that_breaks_off_leaves_nobody_waiting_and_goes_on(
+    queue: GroupCommit[int, int], writer: Writer
+) -> None:
+    def break_off(items: Sequence[int]) -> None:
+        raise SystemExit("not even an Exception")
+
+    first = await held(queue, writer, 0)
+    behind = asyncio.ensure_future(queue.commit(1))
+    await asyncio.sleep(0)
+    writer.fail = break_off
+    writer.gate.set()
+    async with asyncio.timeout(5):
+        for call in (first, behind):
+            with pytest.raises(RuntimeError, match="test-queue broke off: SystemExit"):
+                await call
+        writer.fail = lambda items: None
+        assert await queue.commit(2) == 20
+    assert len(queue) == 0
+
+
 async def test_a_cancelled_caller_keeps_nothing_from_being_written(
     queue: GroupCommit[int, int], writer: Writer
 ) -> None:

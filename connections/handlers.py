@@ -16,7 +16,12 @@ import msgspec
 
 from connections import metrics, protocol, selectors
 from connections.hub import ConnectionInfo
-from connections.joining import JoinAnswer, join_conversation, leave_conversation
+from connections.joining import (
+    JoinAnswer,
+    check_counted,
+    join_conversation,
+    leave_conversation,
+)
 from connections.local import set_token
 from connections.publication import publication
 from connections.registry import registry
@@ -191,6 +196,8 @@ async def history(node: Node, connection: ConnectionInfo, frame: protocol.Histor
 async def presence(node: Node, connection: ConnectionInfo, frame: protocol.Presence) -> None:
     await _require_joined(connection, frame.conversation_id)
     users = await in_thread(selectors.presence, frame.conversation_id)
+    if frame.conversation_id in connection.joined:
+        await check_counted(node, connection, users)
     ack(connection, frame, users=users)
 
 

@@ -24,7 +24,7 @@ from connections.registry.requests import RequestClose
 from ovara import background
 from ovara.conf import ovara_settings
 from ovara.database import in_thread
-from ovara.errors import Forbidden, NotFound
+from ovara.errors import Forbidden, NotFound, Overloaded
 from ovara.logs import fields
 from sessions_app.models import Conversation
 from sessions_app.records import MessageRecord
@@ -81,6 +81,8 @@ async def join_conversation(
         node.announce(changes)
         await node.bus.joined(group_name("conversation", conversation_id))
         found = await in_thread(look_up, conversation_id, since, epoch)
+        if conversation_id in connection.joining:
+            await check_counted(node, connection, found.presence)
         waited = node.hub.finish_join(connection, conversation_id, found.sequence)
         if waited is None:
             raise NotFound
@@ -166,6 +168,23 @@ def look_up(conversation_id: str, since: int | None, epoch: str | None) -> JoinA
     if since is not None:
         _recover(found, since, epoch)
     return found
+
+
+async def check_counted(
+    node: Node, connection: ConnectionInfo, present: list[dict[str, Any]]
+) -> None:
+    """Whoever asks who is present is so themselves. Where the database does not say it, other nodes
+    took this one for dead, and it has yet to hear of it: its heartbeat sends everybody away, to be
+    registered anew.
+
+    Raises:
+        Overloaded: what was read is not true.
+    """
+    assert connection.user is not None
+    own = next((one for one in present if one["user"]["id"] == connection.user.id), None)
+    if own is None or not own["connections"]:
+        await node.beat()
+        raise Overloaded("This node was taken for dead: connect again.")
 
 
 def _recover(found: JoinAnswer, since: int, epoch: str | None) -> None:

@@ -25,7 +25,6 @@ from connections.registry.activity import Beat
 from connections.registry.nodes import (
     node_register,
     node_retire,
-    node_revive,
     nodes_reap,
     nodes_reap_own_host,
 )
@@ -250,7 +249,6 @@ class Node:
             log.error(fields("node_taken_for_dead", node=self.id))
             # Its connections were closed in the registry: they come back and are registered anew.
             self.local.close_all(CloseCode.DRAINING, "this node was taken for dead")
-            await in_thread(node_revive, UUID(self.id))
         if not self.bus.is_up:
             await expel_strangers(self)
 

@@ -30,14 +30,16 @@ class Beat:
 
 
 def write_beats(jobs: Sequence[Beat]) -> list[bool]:
-    """Write heartbeats; False for a node that others took for dead."""
+    """Write heartbeats; False for a node that others took for dead. From here on it is alive: who
+    comes to it anew is live from the first moment."""
     return [_write(job, now()) for job in jobs]
 
 
 def _write(job: Beat, moment: datetime) -> bool:
-    alive = Node.objects.filter(pk=job.node_id, stopped_at__isnull=True).update(
-        last_heartbeat=moment
-    )
+    own = Node.objects.filter(pk=job.node_id)
+    alive = own.filter(stopped_at__isnull=True).update(last_heartbeat=moment)
+    if not alive:
+        own.update(stopped_at=None, last_heartbeat=moment)
     for ids in _chunks(job.heard):
         Connection.objects.filter(pk__in=ids).update(last_seen=moment)
     for ids in _chunks(job.active):

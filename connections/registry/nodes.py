@@ -50,11 +50,6 @@ def node_retire(node_id: uuid.UUID) -> None:
     Node.objects.filter(pk=node_id, stopped_at__isnull=True).update(stopped_at=now())
 
 
-def node_revive(node_id: uuid.UUID) -> None:
-    """A node that others took for dead is alive after all."""
-    Node.objects.filter(pk=node_id).update(stopped_at=None, last_heartbeat=now())
-
-
 def lost_count() -> int:
     """How many connections `nodes_reap_lapsed` would close now."""
     ids = [node.pk for node in lapsed_nodes()]

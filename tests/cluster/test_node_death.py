@@ -96,7 +96,7 @@ async def test_a_node_that_was_only_paused_sends_its_clients_to_be_registered_an
     talk = await make_conversation(paused, alice, bob)
     watcher, client = await joined(other, bob, talk), await joined(paused, alice, talk)
     await watcher.expect("user_joined")
-    paused.signal(signal.SIGSTOP)
+    paused.pause()
     try:
         left = await watcher.expect("user_left", timeout=10)
         assert left["user"] == alice.as_json
@@ -122,3 +122,38 @@ async def test_a_node_that_was_only_paused_sends_its_clients_to_be_registered_an
         return [user["connections"] for user in ack["users"]] == [1, 1]
 
     await soon(counts_both, "both are present")
+
+
+# MongoDB has no lock that holds up those who write, and nobody who reads.
+@pytest.mark.stores("sqlite", "postgresql")
+async def test_a_node_that_was_taken_for_dead_never_says_of_its_own_people_that_they_are_not_here(
+    redis_server: RedisServer,
+    cluster: Cluster,
+    make_conversation: MakeConversation,
+    joined: Joined,
+    connect: Connect,
+) -> None:
+    paused, other = cluster.start(2, redis_server)
+    alice, bob = paused.make_user(), paused.make_user()
+    talk = await make_conversation(paused, alice, bob)
+    watcher, client = await joined(other, bob, talk), await joined(paused, alice, talk)
+    idle = await connect(paused, alice)
+    await watcher.expect("user_joined")
+    paused.pause()
+    try:
+        await watcher.expect("user_left", timeout=10)
+        # The heartbeat that would tell the node of it has to wait; questions are answered.
+        with paused.database.write_lock():
+            await client.send({"type": "presence", "id": "here?", "conversation_id": talk})
+            paused.signal(signal.SIGCONT)
+            history = {"type": "history", "conversation_id": talk}
+            assert (await idle.request(history))["type"] == "ack"
+            assert [frame["type"] for frame in client.frames if "id" in frame] == []
+    finally:
+        paused.signal(signal.SIGCONT)
+    assert (await client.closed(timeout=10)).code == 4412
+    answers = [frame for frame in client.received if frame.get("id") == "here?"]
+    assert {answer["type"] for answer in answers} <= {"error"}, answers
+    again = await connect(paused, alice, client_id=client.client_id)
+    ack = await again.join(talk)
+    assert [user["connections"] for user in ack["presence"]] == [1, 1]

@@ -112,7 +112,7 @@ async def test_a_node_that_was_only_asleep_sends_its_clients_back_and_lives_on(
     sleeper, other = two_nodes
     alice = other.make_user()
     client, witness = await connect(sleeper, alice), await connect(other, other.make_user())
-    sleeper.signal(signal.SIGSTOP)
+    sleeper.pause()
     try:
         await closed_row(other, client.connection_id)
     finally:
@@ -135,7 +135,7 @@ async def test_a_node_alone_that_was_asleep_does_not_take_itself_for_dead(
 ) -> None:
     server = server_with(**RESTLESS)
     client: WireClient = await connect(server, server.make_user())
-    server.signal(signal.SIGSTOP)
+    server.pause()
     await asyncio.sleep(LAPSE_SECONDS + 0.3)
     mark = server.log_mark()
     server.signal(signal.SIGCONT)

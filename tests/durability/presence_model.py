@@ -82,10 +82,15 @@ class Model:
         for seat in tab.seats.values():
             seat.is_away = seat.is_away if seat.ended else tab.is_away
 
-    def close(self, tab: Tab, *, past: bool = False) -> None:
+    def close(self, tab: Tab) -> None:
         tab.is_open = False
         for seat in tab.seats.values():
-            seat.end(past=past)
+            seat.end()
+
+    def end(self, tab: Tab) -> None:
+        """Its node is dead, or was taken for it: nobody waits for it any more."""
+        for seat in tab.seats.values():
+            seat.end(past=True)
 
     def expel(self, user: UserRef, talk: str) -> None:
         for tab in self.tabs:

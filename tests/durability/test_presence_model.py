@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
+import uuid
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -18,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from connections.models import Client, Connection, Node, Subscription
 from connections.registry import write_batch
+from connections.registry.activity import Beat
 from connections.registry.closing import Close
 from connections.registry.liveness import own_nodes
 from connections.registry.nodes import node_retire, nodes_reap_own_host
@@ -157,12 +159,47 @@ class PresenceMachine(RuleBasedStateMachine):
                 self.model.close(tab)
 
     @rule()
-    def the_dead_are_reaped(self) -> None:
-        nodes_reap_own_host(self.live[0].pk)
-        alive = {str(node.pk) for node in self.live}
+    def the_dead_are_reaped(self, mistaken: Node | None = None) -> None:
+        """By another node that starts; `mistaken` is alive, and does not look so."""
+        taken_for_dead = [mistaken.pk] if mistaken else []
+        rows = Node.objects.filter(pk__in=taken_for_dead)
+        rows.update(pid=NO_PID)
+        nodes_reap_own_host(uuid.uuid4())
+        rows.update(pid=os.getppid())
+        alive = {str(node.pk) for node in self.live if node is not mistaken}
         for tab in self.model.tabs:
             if tab.node_id not in alive:
-                self.model.close(tab, past=True)
+                self.model.end(tab)
+
+    @rule(
+        number=numbers,
+        wished=st.dictionaries(numbers, wishes, max_size=3),
+        settles=st.booleans(),
+        comes=st.booleans(),
+    )
+    def a_node_is_taken_for_dead_and_goes_on(
+        self, number: int, wished: dict[int, tuple[str, int]], settles: bool, comes: bool
+    ) -> None:
+        """Its tabs do this and that before it hears of it by its heartbeat; then it sends them
+        away, and perhaps one of them is back at once."""
+        node = self.live[number % len(self.live)]
+        own = [tab for tab in self.open_tabs() if tab.node_id == str(node.pk)]
+        self.the_dead_are_reaped(node)
+        if settles:
+            self.model.settle()
+            self.hear(write_batch([Settle()]))
+        plan = self.plan(wished)
+        self.take_effect(plan)
+        self.hear(write_batch([job_of(*one) for one in plan]))
+        assert write_batch([Beat(str(node.pk))]) == [False]
+        for tab in own:
+            self.model.close(tab)
+        self.hear(write_batch([job_of(tab, "close", "") for tab in own]))
+        if comes:
+            self.somebody_comes(self.live.index(node), number, number)
+        assert write_batch([Beat(str(node.pk))]) == [True]
+        # As old as before: nobody has looked meanwhile.
+        Node.objects.filter(pk=node.pk).update(last_heartbeat=node.last_heartbeat)
 
     # What is true at every moment.
 

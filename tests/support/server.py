@@ -6,9 +6,11 @@ The kinds: Daphne, uvicorn as it comes, and `ovara.server`, the recommended set-
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal, cast
 
@@ -76,6 +78,13 @@ class ServerProcess(ChildProcess):
         if self.is_running:
             self.kill()
         self.start()
+
+    def pause(self) -> None:
+        """SIGSTOP, until SIGCONT; but not while it writes: stopped in the midst of a transaction it
+        would hold up everybody else for as long."""
+        has_lock = self.database.store.kind != "mongodb"
+        with self.database.write_lock() if has_lock else nullcontext():
+            self.signal(signal.SIGSTOP)
 
     def manage(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run `manage.py …` in a process of its own, with the server's settings and database."""

@@ -16,14 +16,18 @@ from typing import Any, TypeVar
 
 from django.db import OperationalError, connection
 
+from ovara.database import UNSERVED
 from ovara.sqlite_file import BUSY_TIMEOUT_SECONDS, is_busy, pause
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _turn = threading.Lock()
-# `file`: device and inode of the database that this thread's connection has open.
+# `file`: which database this thread's connection has open, see `_file_there`.
 _opened = threading.local()
+# Where one thread finds the database out of order, no other trusts what it has open: it may have
+# been opened under other conditions (while it was still writable), and would say that all is well.
+_failures = 0
 
 
 def _renew_turn() -> None:
@@ -57,6 +61,10 @@ def in_turn(write: Callable[[Item], Result]) -> Callable[[Item], Result]:
         try:
             _prepare_connection()
             return _write_waiting(began_at, write, item)
+        except UNSERVED:
+            global _failures
+            _failures += 1
+            raise
         finally:
             _turn.release()
 
@@ -76,11 +84,7 @@ def _write_waiting(began_at: float, write: Callable[[Item], Result], item: Item)
 
 def _prepare_connection() -> None:
     """Have a connection to the file that is there now, one that doesn't wait for the others."""
-    try:
-        found = Path(connection.settings_dict["NAME"]).stat()
-    except OSError as error:
-        raise OperationalError(f"the database file can't be reached: {error.strerror}") from error
-    file = (found.st_dev, found.st_ino)
+    file = _file_there()
     if file != getattr(_opened, "file", None):
         # Another one has taken its place: what is written to the old one would be lost.
         connection.close()
@@ -89,3 +93,12 @@ def _prepare_connection() -> None:
         opened: Any = connection.connection
         opened.patience_seconds = 0.0
         _opened.file = file
+
+
+def _file_there() -> tuple[int, int, int]:
+    """Device and inode of the file at the database's path, and how often it failed."""
+    try:
+        found = Path(connection.settings_dict["NAME"]).stat()
+    except OSError as error:
+        raise OperationalError(f"the database file can't be reached: {error.strerror}") from error
+    return found.st_dev, found.st_ino, _failures

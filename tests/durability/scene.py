@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
+import pytest
 
 from tests.support.client import WireClient
 from tests.support.database import Account, Database
@@ -141,3 +144,25 @@ async def is_healthy(server: ServerProcess) -> bool:
     """Whether the process answers at all."""
     async with httpx.AsyncClient(trust_env=False, timeout=ANSWER_SECONDS) as http:
         return (await http.get(f"{server.url}/healthz")).status_code == 200
+
+
+@contextmanager
+def running(server: ServerProcess) -> Iterator[ServerProcess]:
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+def set_writable(folder: Path, is_writable: bool) -> None:
+    for path in (*folder.iterdir(), folder):
+        path.chmod(0o700 if is_writable else 0o500)
+
+
+def without_the_right_to_ignore_permissions() -> list[str]:
+    """What root must give up for a file's permissions to mean anything."""
+    if os.geteuid():
+        return []
+    setpriv = shutil.which("setpriv") or pytest.skip("setpriv is not installed: util-linux")
+    return [setpriv, "--bounding-set=-dac_override", "--inh-caps=-dac_override"]

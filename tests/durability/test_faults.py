@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import resource
-import shutil
 import sqlite3
 import subprocess
 import uuid
@@ -17,10 +15,16 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ServerWith
-from tests.durability.scene import ANSWER_SECONDS, SETTINGS, Scene, is_healthy, server_in
+from tests.durability.scene import (
+    ANSWER_SECONDS,
+    SETTINGS,
+    Scene,
+    is_healthy,
+    running,
+    server_in,
+)
 from tests.support.database import Database
 from tests.support.rest import rest_client
-from tests.support.server import ServerProcess
 
 # Faults of a file and its file system; those of servers are in tests/stores.
 pytestmark = pytest.mark.stores("sqlite")
@@ -50,6 +54,7 @@ async def test_a_locked_database_is_said_in_time_and_all_is_well_when_it_is_free
 ) -> None:
     await scene.say("before")
     carol = await scene.connect(2)
+    outside = await scene.connect(2)
     await carol.join(scene.conversation_id)
     again = uuid.uuid4().hex
     with locked(scene.server.database):
@@ -59,13 +64,19 @@ async def test_a_locked_database_is_said_in_time_and_all_is_well_when_it_is_free
         assert await is_healthy(scene.server)
         await carol.close()
         assert (await scene.ask("join"))["code"] == "overloaded"
-        assert (await scene.ask("history"))["messages"][-1]["content"] == "before"
+        # Nobody can come in; what is stored can be read, also by who is not in.
+        for one in (scene.alice, outside):
+            page = await one.request({"type": "history", "conversation_id": scene.conversation_id})
+            assert [message["content"] for message in page["messages"]] == ["before"]
         await scene.ask("typing", is_typing=True)
         await scene.bob.expect("typing", is_typing=True)
     answer = await scene.say("is it stored?", client_message_id=again)
     assert answer["type"] == "ack" and "duplicate" not in answer
     await scene.check_that_it_serves()
     await scene.check_that_carol_left()
+    assert "overloaded" not in {frame.get("code") for frame in outside.received}
+    await outside.join(scene.conversation_id)
+    await outside.close()
 
 
 async def test_readers_go_on_while_many_wait_to_write_to_a_locked_database(scene: Scene) -> None:
@@ -189,33 +200,6 @@ async def fails_when_full(scene: Scene, fill: Callable[[], None]) -> None:
     assert await is_healthy(scene.server)
 
 
-async def test_a_server_whose_database_may_only_be_read_serves_as_soon_as_it_may_write(
-    database_template: Database, tmp_path: Path
-) -> None:
-    folder = tmp_path / "volume"
-    folder.mkdir()
-    server = server_in(folder, database_template, tmp_path)
-    server.command = [*without_the_right_to_ignore_permissions(), *server.command]
-    set_writable(folder, False)
-    with running(server):
-        assert await is_healthy(server)
-        refused = await Scene.refused(server)
-        assert (refused["code"], refused["reconnect"]) == (4413, True)
-        set_writable(folder, True)
-        async with Scene.on(server) as scene:
-            await scene.say("before")
-            await scene.check_that_it_serves()
-
-
-@contextlib.contextmanager
-def running(server: ServerProcess) -> Iterator[ServerProcess]:
-    try:
-        server.start()
-        yield server
-    finally:
-        server.kill()
-
-
 @contextlib.contextmanager
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of `DISK_BYTES`; skips the test where we may not mount one."""
@@ -238,16 +222,3 @@ def fill(path: Path) -> None:
             with contextlib.suppress(OSError):
                 while True:
                     file.write(bytes(size))
-
-
-def set_writable(folder: Path, is_writable: bool) -> None:
-    for path in (*folder.iterdir(), folder):
-        path.chmod(0o700 if is_writable else 0o500)
-
-
-def without_the_right_to_ignore_permissions() -> list[str]:
-    """What root must give up for a file's permissions to mean anything."""
-    if os.geteuid():
-        return []
-    setpriv = shutil.which("setpriv") or pytest.skip("setpriv is not installed: util-linux")
-    return [setpriv, "--bounding-set=-dac_override", "--inh-caps=-dac_override"]

@@ -40,6 +40,26 @@ for repeat in range(2):
 print(json.dumps(told))
 """
 
+# Posts the same messages as the others beside it, as server code, without a sender: `CONVERSATION`.
+POSTERS = f"""
+import django, json, sys
+django.setup()
+from sessions_app.journal import Draft, journal
+talk = sys.argv[1]
+print("ready", flush=True)
+sys.stdin.readline()
+told = []
+for batch in range({BATCHES}):
+    drafts = [
+        Draft(talk, "text", "assistant", None, f"{{batch}} {{n}}", {{}}, False)
+        for n in range({BATCH})
+    ]
+    for draft, future in [(draft, journal.submit(draft)) for draft in drafts]:
+        appended = future.result(60)
+        told.append([draft.client_message_id, appended.message.sequence, appended.duplicate])
+print(json.dumps(told))
+"""
+
 # Opens connections of one client that nobody has seen before: `CLIENT USER NODE COUNT`.
 REGISTRY = """
 import django, json, sys

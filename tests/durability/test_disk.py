@@ -10,14 +10,13 @@ import asyncio
 import re
 import shutil
 import subprocess
-import time
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import SHARED_SERVER_SETTINGS, Connect
-from tests.durability.traced import SENDS, SYNCS, Call, calls_of, under_strace
+from tests.durability.traced import SENDS, SYNCS, WRITES, Call, calls_of, under_strace
 from tests.support.client import WireClient
 from tests.support.database import Account, Database
 from tests.support.server import ServerProcess
@@ -28,8 +27,9 @@ pytestmark = pytest.mark.stores("sqlite")
 LONE_MESSAGES = 20
 WRITERS = 30
 MESSAGES_EACH = 4
-# As strace writes the beginning of an ack.
-_ACK = re.compile(r'\\"type\\":\\"ack\\",\\"id\\":\\"([^\\]+)\\"')
+# The names of messages, by which they are known again in pages and in frames.
+NAME = re.compile(rb"(?:lone|many)-\d\d-\d\d")
+FRAME_HEADER_BYTES = 24
 
 
 class Traced:
@@ -39,38 +39,82 @@ class Traced:
         self.server = server
         self._output = output
 
-    async def timeline(self, since: float, request_ids: Collection[str]) -> Timeline:
-        """What it did since then; strace writes its lines a moment after the calls."""
+    def mark(self) -> int:
+        """Where in its calls we are."""
+        return self._output.stat().st_size
+
+    async def timeline(self, mark: int, names: Collection[str]) -> Timeline:
+        """What it did since `mark`, until it had told of all `names`; strace writes its lines a
+        moment after the calls."""
         async with asyncio.timeout(10):
             while True:
-                calls = [call for call in calls_of(self._output) if call.began_at > since]
-                timeline = Timeline(calls)
-                if timeline.acks.keys() >= set(request_ids):
+                timeline = Timeline(calls_of(self._output, mark))
+                if timeline.acknowledged >= set(names) and timeline.published >= set(names):
                     return timeline
                 await asyncio.sleep(0.05)
 
 
 class Timeline:
-    """What a server did, as far as it has to do with acks."""
+    """What a server did, as far as it has to do with messages.
+
+    The write-ahead log is a row of frames, each a header and a page. A commit's last frame tells
+    in its header how large the database is now; in all others that is 0
+    (https://www.sqlite.org/fileformat2.html#the_write_ahead_log).
+    """
 
     def __init__(self, calls: list[Call]) -> None:
-        # When the write-ahead log was forced to the disk.
-        self.syncs = [
-            call for call in calls if call.name in SYNCS and "db.sqlite3-wal>" in call.text
-        ]
-        # request id → when its ack was handed to the kernel
-        self.acks = {
-            request_id: call.began_at
-            for call in calls
-            if call.name in SENDS
-            for request_id in _ACK.findall(call.text)
-        }
+        log = [call for call in calls if "db.sqlite3-wal>" in call.text]
+        self.syncs = [call for call in log if call.name in SYNCS]
+        writes = [call for call in log if call.name in WRITES]
+        self.commits = [call for call in writes if _is_commit(call.data)]
+        # name → when a page with that message was in the log for the first time
+        self.written: dict[str, float] = {}
+        for call in writes:
+            for name in _names(call):
+                self.written.setdefault(name, call.ended_at)
+        sends = [call for call in calls if call.name in SENDS and b'"type":' in call.data]
+        # name → when anybody was sent that message for the first time
+        self.told: dict[str, float] = {}
+        for call in sorted(sends, key=lambda call: call.began_at):
+            for name in _names(call):
+                self.told.setdefault(name, call.began_at)
+        self.acknowledged = _named(sends, b'"type":"ack"')
+        self.published = _named(sends, b'"type":"message"')
 
-    def is_synced(self, request_id: str, sent_at: float) -> bool:
-        """Whether the log was synced between a message's leaving here and its ack's there."""
-        return any(
-            sent_at < sync.began_at and sync.ended_at < self.acks[request_id] for sync in self.syncs
-        )
+    def told_too_early(self, names: Iterable[str]) -> list[str]:
+        """Of `names` those that were told, by an ack or to others, while the log with them had not
+        been synced."""
+        return [
+            name
+            for name in names
+            if not any(
+                self.written[name] <= sync.began_at and sync.ended_at <= self.told[name]
+                for sync in self.syncs
+            )
+        ]
+
+    def commits_without_a_sync(self) -> list[Call]:
+        """Commits that were not synced before the next one."""
+        ends = [*(commit.began_at for commit in self.commits[1:]), float("inf")]
+        return [
+            commit
+            for commit, end in zip(self.commits, ends, strict=True)
+            if not any(
+                commit.ended_at <= sync.began_at and sync.ended_at <= end for sync in self.syncs
+            )
+        ]
+
+
+def _is_commit(data: bytes) -> bool:
+    return len(data) == FRAME_HEADER_BYTES and data[4:8] != bytes(4)
+
+
+def _names(call: Call) -> set[str]:
+    return {name.decode() for name in NAME.findall(call.data)}
+
+
+def _named(sends: Iterable[Call], words: bytes) -> set[str]:
+    return {name for call in sends if words in call.data for name in _names(call)}
 
 
 @pytest.fixture(scope="module")
@@ -90,22 +134,17 @@ def traced(
 
 
 class Writer:
-    """A connection that sends messages to one conversation."""
+    """A connection that sends messages to one conversation, in which another listens."""
 
     def __init__(self, client: WireClient, conversation_id: str) -> None:
         self.client = client
         self.conversation_id = conversation_id
-        # request id → when the message left here; the request is answered.
-        self.sent: dict[str, float] = {}
 
-    async def write(self, *request_ids: str) -> None:
+    async def write(self, names: Iterable[str]) -> None:
         """One after the other, each when the one before is acknowledged."""
-        for request_id in request_ids:
-            self.sent[request_id] = time.time()
+        for name in names:
             frame = {"type": "message", "conversation_id": self.conversation_id, "content": "hello"}
-            answer = await self.client.request(
-                frame | {"id": request_id, "client_message_id": request_id}
-            )
+            answer = await self.client.request(frame | {"client_message_id": name})
             assert answer["type"] == "ack", answer
 
 
@@ -119,34 +158,38 @@ async def make_writer(
     async def make() -> Writer:
         account = make_user(traced.server)
         conversation_id = await make_conversation(traced.server, account)
+        listener = await connect(traced.server, account)
+        await listener.join(conversation_id)
         return Writer(await connect(traced.server, account), conversation_id)
 
     return make
 
 
-async def test_each_ack_of_a_lone_writer_waits_for_a_sync_of_its_own(
+async def test_a_lone_writer_has_a_commit_and_a_sync_for_each_message(
     traced: Traced, make_writer: Callable[[], Awaitable[Writer]]
 ) -> None:
     writer = await make_writer()
-    began_at = time.time()
-    await writer.write(*(f"lone-{number}" for number in range(LONE_MESSAGES)))
-    timeline = await traced.timeline(began_at, writer.sent)
-    assert len(timeline.syncs) >= LONE_MESSAGES
-    assert [key for key, at in writer.sent.items() if not timeline.is_synced(key, at)] == []
+    names = [f"lone-00-{number:02}" for number in range(LONE_MESSAGES)]
+    mark = traced.mark()
+    await writer.write(names)
+    timeline = await traced.timeline(mark, names)
+    assert len(timeline.commits) >= LONE_MESSAGES
+    assert timeline.commits_without_a_sync() == []
+    assert timeline.told_too_early(names) == []
 
 
-async def test_many_writers_share_a_sync_and_none_is_acknowledged_before_it(
+async def test_many_writers_share_commits_and_none_is_told_of_before_its_sync(
     traced: Traced, make_writer: Callable[[], Awaitable[Writer]]
 ) -> None:
     writers = [await make_writer() for _ in range(WRITERS)]
-    began_at = time.time()
-    await asyncio.gather(
-        *(
-            writer.write(*(f"writer-{number}-{turn}" for turn in range(MESSAGES_EACH)))
-            for number, writer in enumerate(writers)
-        )
-    )
-    sent = {key: at for writer in writers for key, at in writer.sent.items()}
-    timeline = await traced.timeline(began_at, sent)
-    assert len(timeline.syncs) < len(sent) / 2
-    assert [key for key, at in sent.items() if not timeline.is_synced(key, at)] == []
+    plans = [
+        [f"many-{number:02}-{turn:02}" for turn in range(MESSAGES_EACH)]
+        for number in range(WRITERS)
+    ]
+    mark = traced.mark()
+    await asyncio.gather(*(writer.write(plan) for writer, plan in zip(writers, plans, strict=True)))
+    names = [name for plan in plans for name in plan]
+    timeline = await traced.timeline(mark, names)
+    assert 0 < len(timeline.commits) < len(names) / 2
+    assert timeline.commits_without_a_sync() == []
+    assert timeline.told_too_early(names) == []

@@ -1,4 +1,4 @@
-"""A server under strace: what it forces to the disk, and what it sends, in one timeline."""
+"""A server under strace: what it writes, forces to the disk and sends, in one timeline."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from pathlib import Path
 
 from tests.support.server import ServerProcess
 
+WRITES = frozenset({"pwrite64"})
 SYNCS = frozenset({"fsync", "fdatasync"})
 SENDS = frozenset({"sendto", "send", "write", "writev", "sendmsg"})
-# How much of a frame is kept: enough for its type and the request's id.
+# How much of the data is kept: a database's page; of a frame its type and the request's id.
 KEPT_BYTES = 4_096
 
 # 1234 1700000000.123456 fdatasync(17</tmp/db.sqlite3-wal>) = 0 <0.000123>
 _LINE = re.compile(r"^(?P<thread>\d+) +(?P<at>\d+\.\d+) (?P<rest>.*)$")
 _CALL = re.compile(r"^(?P<name>\w+)\((?P<text>.*)$")
 _RESUMED = re.compile(r"^<\.\.\. (?P<name>\w+) resumed>(?P<text>.*)$")
+_DATA = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _SPENT = re.compile(r"<(\d+\.\d+)>$")
 
 
@@ -30,13 +32,20 @@ class Call:
     began_at: float
     ended_at: float
 
+    @property
+    def data(self) -> bytes:
+        """What was written or sent, as far as it was kept."""
+        found = _DATA.search(self.text)
+        # strace escapes as C does.
+        return found[1].encode().decode("unicode_escape").encode("latin-1") if found else b""
+
 
 def under_strace(server: ServerProcess, strace: str, output: Path) -> ServerProcess:
     """Have `server`, not started yet, write down its calls to `output`.
 
     As strace's own child, which may always be traced; other processes often may not.
     """
-    calls = ",".join(sorted(SYNCS | SENDS))
+    calls = ",".join(sorted(WRITES | SYNCS | SENDS))
     server.command = [
         *(strace, "--follow-forks", "--seccomp-bpf", "--decode-fds=path", "-ttt", "-T"),
         *("--string-limit", str(KEPT_BYTES), "--trace", calls, "--output", str(output)),
@@ -45,9 +54,10 @@ def under_strace(server: ServerProcess, strace: str, output: Path) -> ServerProc
     return server
 
 
-def calls_of(output: Path) -> list[Call]:
-    """The calls that have ended, in the order of their ends."""
-    return sorted(_read(output.read_text(errors="replace")), key=lambda call: call.ended_at)
+def calls_of(output: Path, mark: int = 0) -> list[Call]:
+    """The calls that have ended, in the order of their ends; those behind the place `mark`."""
+    text = output.read_bytes()[mark:].decode(errors="replace")
+    return sorted(_read(text), key=lambda call: call.ended_at)
 
 
 def _read(text: str) -> Iterator[Call]:

@@ -1,4 +1,4 @@
-"""An accepted WebSocket: picows reads, finished frames are written, a handler gets the messages."""
+"""An accepted WebSocket: a parser reads, finished frames are written, a handler gets messages."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from picows import WSCloseCode, WSFrame, WSListener, WSMsgType
+from picows import WSFrame, WSMsgType
 
-from ovara.server.fragments import Fragments, ProtocolViolated
-from ovara.server.frames import Handler
+from ovara.server.fragments import PROTOCOL_ERROR, Fragments, ProtocolViolated
+from ovara.server.frames import PING_FRAME, Handler, close_frame, pong_frame
 from ovara.server.mailbox import Mailbox
+from ovara.server.parser import Parser
 from ovara.server.shared import Shared
-from ovara.server.upgrade import upgrade
 
 log = logging.getLogger("uvicorn.error")
-# `Any` for picows' transport and codes: it declares enums where 4000 and above come as integers.
 
 # How long the peer may take to answer our close before the connection is just cut.
 CLOSE_SECONDS = 10.0
-# Most bytes of a close frame's reason (RFC 6455, 5.5).
-MAX_REASON_BYTES = 123
+# How long to read on, in vain, after a violation. With bytes unread the kernel would reset the
+# connection, and the peer might never see why.
+LINGER_SECONDS = 0.05
 
 NO_CODE = 1005
 ABNORMAL = 1006
+INVALID_TEXT = 1007
 INTERNAL_ERROR = 1011
 RESTARTING = 1012
 _UNSENDABLE = frozenset({1004, NO_CODE, ABNORMAL, 1015})
@@ -33,7 +34,7 @@ _TEXT, _PING, _CLOSE = WSMsgType.TEXT, WSMsgType.PING, WSMsgType.CLOSE
 _DATA = frozenset({_TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION})
 
 
-class Connection(WSListener):
+class Connection(asyncio.Protocol):
     """One open WebSocket; the `FrameTransport` of the extension.
 
     Args:
@@ -47,10 +48,12 @@ class Connection(WSListener):
         "_fragments",
         "_handler",
         "_heard",
+        "_is_open",
+        "_parser",
+        "_reads",
         "_shared",
         "_transport",
         "_writable",
-        "_ws",
         "ended",
         "is_writable",
         "pinged_at",
@@ -62,7 +65,11 @@ class Connection(WSListener):
         # None when the one that took over has been told of the end.
         self._handler: Handler | None = mailbox
         self._shared = shared
-        self._ws: Any = None
+        self._is_open = False
+        # Nothing is read behind a close frame, or what breaks the protocol.
+        self._reads = True
+        # While a frame is unfinished.
+        self._parser: Parser | None = None
         self._fragments: Fragments | None = None
         self._writable: asyncio.Future[None] | None = None
         self._close_timer: asyncio.TimerHandle | None = None
@@ -73,19 +80,15 @@ class Connection(WSListener):
         self.writing_resumed: Callable[[], object] | None = None
         self.pinged_at = 0.0
 
-    def open(self, key: str, headers: list[tuple[str, str]], early: bytes) -> None:
-        """Answer 101 and take over the transport; `early` is what the peer sent before that."""
-        upgrade(
-            self._transport,
-            self,
-            key=key,
-            headers=headers,
-            early=early,
-            max_size=self._shared.max_size,
-        )
+    def open(self, early: bytes) -> None:
+        """Take over the transport behind the 101; `early` is what the peer sent before that."""
+        self._is_open = True
+        self._transport.set_protocol(self)
         self._shared.connections.add(self)
         if self._shared.keepalive is not None:
             self._shared.keepalive.add(self)
+        if early:
+            self.data_received(early)
 
     # What the application does.
 
@@ -97,8 +100,7 @@ class Connection(WSListener):
     def take_over(self, handler: Handler) -> None:
         """See `FrameTransport`."""
         mailbox = self._handler
-        is_accepted = self.ended or self._ws is not None
-        if not is_accepted or not isinstance(mailbox, Mailbox):
+        if not self._is_open or not isinstance(mailbox, Mailbox):
             raise RuntimeError("Take a connection over once, after it was accepted.")
         self._handler = handler
         for event in mailbox.take_all():
@@ -139,43 +141,54 @@ class Connection(WSListener):
         self.close(RESTARTING, "")
         self._transport.close()
 
-    # What picows reports.
+    # What the transport and the parser report.
 
-    def on_ws_connected(self, transport: Any) -> None:
-        self._ws = transport
-
-    def on_ws_frame(self, transport: Any, frame: WSFrame) -> None:
+    def data_received(self, data: bytes) -> None:
         self._heard = True
+        if not self._reads:
+            return
+        parser = self._parser or self._shared.parsers.take()
+        if parser.read(data, self):
+            self._parser = None
+            self._shared.parsers.give_back(parser)
+        elif (violation := parser.violation) is not None:
+            self._fail(*violation)
+        else:
+            self._parser = parser
+
+    def frame_received(self, frame: WSFrame) -> None:
+        """A whole frame, perhaps of a message in several."""
         kind = frame.msg_type
         message: str | bytes | None = None
         try:
             if kind is _CLOSE:
-                self._peer_closed(transport)
+                # An enum, or an integer where picows has no name for it.
+                code: Any = frame.get_close_code()
+                self._peer_closed(int(code), frame.get_close_reason())
             elif frame.rsv1 or frame.rsv2 or frame.rsv3:
-                raise ProtocolViolated(WSCloseCode.PROTOCOL_ERROR, "no extension was negotiated")
+                raise ProtocolViolated(PROTOCOL_ERROR, "no extension was negotiated")
             elif kind is _TEXT and frame.fin and self._fragments is None:
                 message = frame.get_payload_as_utf8_text()
             elif kind in _DATA:
                 message = self._fragment(kind, frame)
-            elif kind is _PING:
-                transport.send_pong(frame.get_payload_as_bytes())
+            elif kind is _PING and self.is_writable:
+                # One that does not read gets no more of them.
+                self.write_frame(pong_frame(frame.get_payload_as_bytes()))
         except UnicodeDecodeError:
-            self._fail(WSCloseCode.INVALID_TEXT, "the text is no UTF-8")
+            self._fail(INVALID_TEXT, "the text is no UTF-8")
         except ProtocolViolated as error:
             self._fail(error.code, str(error))
         if message is not None and not self.ended:
             self._hand_on(message)
 
-    def on_ws_disconnected(self, transport: Any) -> None:
-        sent = transport.close_handshake.sent if transport.close_handshake else None
-        # picows itself closes where the peer's frames make no sense.
-        self._disconnected(int(sent.code) if sent else ABNORMAL, sent.reason if sent else "")
+    def connection_lost(self, error: Exception | None) -> None:
+        self._disconnected(ABNORMAL, "")
         if self._close_timer is not None:
             self._close_timer.cancel()
         if self._shared.keepalive is not None:
             self._shared.keepalive.discard(self)
         self.resume_writing()
-        self._ws = self._close_timer = self.writing_resumed = None
+        self._parser = self._close_timer = self.writing_resumed = None
         self._shared.connections.discard(self)
 
     def pause_writing(self) -> None:
@@ -196,8 +209,7 @@ class Connection(WSListener):
         return heard
 
     def ping(self) -> None:
-        if self._ws is not None:
-            self._ws.send_ping()
+        self.write_frame(PING_FRAME)
 
     def ping_unanswered(self) -> None:
         log.info("a peer does not answer pings")
@@ -230,22 +242,24 @@ class Connection(WSListener):
 
     # The end.
 
-    def _peer_closed(self, transport: Any) -> None:
-        received = transport.close_handshake.recv
-        code = int(received.code)
+    def _peer_closed(self, code: int, reason: str | None) -> None:
         if code > 4999:
-            raise ProtocolViolated(WSCloseCode.PROTOCOL_ERROR, "no such close code")
+            raise ProtocolViolated(PROTOCOL_ERROR, "no such close code")
         if not self.ended:
-            self._disconnected(code or NO_CODE, received.reason or "")
+            self._disconnected(code or NO_CODE, reason or "")
             # An answer bears the same code, or none.
             self._send_close(code or 1000, "")
+        self._reads = False
         self._transport.close()
 
-    def _fail(self, code: Any, reason: str) -> None:
+    def _fail(self, code: int, reason: str) -> None:
+        """The peer breaks the protocol."""
         if not self.ended:
-            self._disconnected(int(code), reason)
-            self._send_close(int(code), reason)
-        self._transport.close()
+            self._disconnected(code, reason)
+            self._send_close(code, reason)
+        self._reads = False
+        self._parser = None
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.close)
 
     def _disconnected(self, code: int, reason: str) -> None:
         """Tell the application, once; nothing goes out from now on."""
@@ -269,13 +283,12 @@ class Connection(WSListener):
         handler.closed(code, reason)
 
     def _send_close(self, code: int, reason: str) -> None:
-        if self._ws is None:
+        if not self._is_open:
             # It never got as far as its 101.
             self._transport.abort()
-        if self._ws is None or self._transport.is_closing():
+        if self._transport.is_closing():
             return
-        cut = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
-        self._ws.send_close(code, cut)
+        self._transport.write(close_frame(code, reason))
         # The peer's close is still to be read.
         self._transport.resume_reading()
         loop = asyncio.get_running_loop()

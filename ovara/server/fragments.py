@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from picows import WSCloseCode, WSMsgType
+from picows import WSMsgType
+
+PROTOCOL_ERROR = 1002
+TOO_BIG = 1009
 
 
 class ProtocolViolated(Exception):
     """The peer's frames make no sense; `code` is for the close frame."""
 
-    def __init__(self, code: WSCloseCode, reason: str) -> None:
+    def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
         self.code = code
 
@@ -32,12 +35,12 @@ class Fragments:
             UnicodeDecodeError: a text that is none.
         """
         if (kind is WSMsgType.CONTINUATION) == (self._kind is None):
-            raise ProtocolViolated(WSCloseCode.PROTOCOL_ERROR, "fragments out of order")
+            raise ProtocolViolated(PROTOCOL_ERROR, "fragments out of order")
         if self._kind is None:
             self._kind = kind
         self._size += len(data)
         if self._size > self._max_size:
-            raise ProtocolViolated(WSCloseCode.MESSAGE_TOO_BIG, "the message is too big")
+            raise ProtocolViolated(TOO_BIG, "the message is too big")
         self._parts.append(data)
         if not fin:
             return None

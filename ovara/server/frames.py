@@ -17,6 +17,13 @@ EXTENSION = "ovara.frames"
 
 _TEXT = 0x81  # a whole message
 _BINARY = 0x82
+_CLOSE = 0x88
+_PING = 0x89
+_PONG = 0x8A
+# Most bytes of a close frame's reason (RFC 6455, 5.5).
+MAX_REASON_BYTES = 123
+
+_code = struct.Struct("!H").pack
 _short = struct.Struct("!BB").pack
 _medium = struct.Struct("!BBH").pack
 _long = struct.Struct("!BBQ").pack
@@ -90,3 +97,17 @@ def text_frame(text: str) -> bytes:
 def binary_frame(data: bytes) -> bytes:
     """`data` as one unmasked binary message."""
     return _frame(_BINARY, data)
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    """A close frame; a reason too long for one is cut between two characters."""
+    cut = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+    return _frame(_CLOSE, _code(code) + cut.encode())
+
+
+def pong_frame(data: bytes) -> bytes:
+    """The answer to a ping that carried `data`."""
+    return _frame(_PONG, data)
+
+
+PING_FRAME = _frame(_PING, b"")

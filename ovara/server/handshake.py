@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import email.utils
+import hashlib
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -17,6 +18,8 @@ from urllib.parse import unquote
 Headers = list[tuple[bytes, bytes]]
 
 _KEY_BYTES = 16
+# RFC 6455, 1.3: shows that the server knows the protocol; no secret.
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class BadHandshake(Exception):
@@ -102,6 +105,19 @@ def scope_of(
         "subprotocols": [name for name in values(headers, b"sec-websocket-protocol") if name],
         "state": state,
     }
+
+
+def acceptance(key: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The answer to a right handshake: frames come behind it."""
+    accept = base64.b64encode(hashlib.sha1(key.encode("ascii") + _GUID).digest())  # noqa: S324
+    lines = [
+        b"HTTP/1.1 101 Switching Protocols",
+        b"connection: upgrade",
+        b"upgrade: websocket",
+        b"sec-websocket-accept: " + accept,
+        *(name + b": " + value for name, value in headers),
+    ]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
 def refusal(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:

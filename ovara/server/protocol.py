@@ -214,13 +214,13 @@ class PicowsProtocol(asyncio.Protocol):
         if self._transport.is_closing():
             raise ClientDisconnected
         given = self._server_state.default_headers + list(message.get("headers") or ())
-        headers = [(name.decode("latin1"), value.decode("latin1")) for name, value in given]
         if message.get("subprotocol"):
-            headers.append(("sec-websocket-protocol", message["subprotocol"]))
+            given.append((b"sec-websocket-protocol", message["subprotocol"].encode("latin1")))
         log.debug('"WebSocket %s" [accepted]', self._path)
         self._phase = Phase.OPEN
-        self._connection.open(self._key, headers, self._early)
+        self._transport.write(handshake.acceptance(self._key, given))
         self._shared.connections.discard(self)
+        self._connection.open(self._early)
         self._early = b""
 
     def _deny(self, message: Any) -> None:

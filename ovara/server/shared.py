@@ -9,6 +9,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from ovara.server.keepalive import Keepalive
+from ovara.server.parser import Parsers
 
 
 class Shared:
@@ -18,11 +19,10 @@ class Shared:
     the largest message that is taken; `keepalive` sends pings, if anybody does.
     """
 
-    __slots__ = ("connections", "keepalive", "max_size")
-
     def __init__(self, config: Config, state: ServerState) -> None:
         self.connections: set[Any] = state.connections
         self.max_size = config.ws_max_size
+        self.parsers = Parsers(config.ws_max_size)
         self.keepalive = (
             Keepalive(config.ws_ping_interval, config.ws_ping_timeout)
             if config.ws_ping_interval

@@ -110,16 +110,18 @@ class Bus:
         await asyncio.wait(tasks, timeout=STOP_SECONDS)
 
     def join(self, group: str) -> None:
-        """Be a member of `group`, as soon as the layer lets us."""
-        self._shard(group).join(group)
+        """Be a member of `group`, as soon as the layer lets us; where it reaches others at all."""
+        if self._shared:
+            self._shard(group).join(group)
 
     def leave(self, group: str) -> None:
         """Be no member of `group` any more."""
-        self._shard(group).leave(group)
+        if self._shared:
+            self._shard(group).leave(group)
 
     async def joined(self, group: str) -> bool:
         """Wait until we are a member of `group`; False if the layer is away or slow."""
-        return await self._shard(group).joined(group)
+        return not self._shared or await self._shard(group).joined(group)
 
     def publish(self, group: str, item: Item) -> None:
         """Send `item` to every other node of `group`."""

@@ -32,10 +32,12 @@ class Memberships:
         self.channel = ""
         self._layer = layer
         self._on_gap = on_gap
-        self._wanted: set[str] = set()
+        # group → whether we have been in it since we want to be
+        self._wanted: dict[str, bool] = {}
         self._present: set[str] = set()
         self._changed: set[str] = set()
-        self._joined_events: dict[str, asyncio.Event] = {}
+        # For those groups only that somebody waits for.
+        self._awaited: dict[str, asyncio.Event] = {}
         # Groups that somebody did not wait for to the end.
         self._late: set[str] = set()
 
@@ -46,26 +48,24 @@ class Memberships:
 
     def join(self, group: str) -> None:
         """Want to be a member of `group`."""
-        self._wanted.add(group)
+        self._wanted.setdefault(group, False)
         self._changed.add(group)
-        self._joined_events.setdefault(group, asyncio.Event())
 
     def leave(self, group: str) -> None:
         """Want to be no member of `group` any more."""
-        self._wanted.discard(group)
+        self._wanted.pop(group, None)
         self._changed.add(group)
-        self._joined_events.pop(group, None)
+        self._awaited.pop(group, None)
 
     def has_joined(self, group: str) -> bool:
         """Whether we were taken in. After an outage, too: what was missed is made good then."""
-        event = self._joined_events.get(group)
-        return event is not None and event.is_set()
+        return self._wanted.get(group, False)
 
     async def joined(self, group: str) -> bool:
         """Wait until we are in `group`; False where nobody wants that, or it takes too long."""
-        event = self._joined_events.get(group)
-        if event is None:
-            return False
+        if group not in self._wanted or self._wanted[group]:
+            return group in self._wanted
+        event = self._awaited.setdefault(group, asyncio.Event())
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await event.wait()
@@ -90,8 +90,10 @@ class Memberships:
         except BaseException:
             self._changed.add(group)
             raise
-        if group in self._present and (event := self._joined_events.get(group)) is not None:
-            event.set()
+        if group in self._present and group in self._wanted:
+            self._wanted[group] = True
+            if (event := self._awaited.pop(group, None)) is not None:
+                event.set()
         if group in self._late:
             self._late.discard(group)
             self._on_gap(group)
@@ -99,4 +101,4 @@ class Memberships:
     def begin_anew(self) -> None:
         """The server knows nothing of us any more."""
         self._present.clear()
-        self._changed |= self._wanted
+        self._changed |= self._wanted.keys()

@@ -125,20 +125,16 @@ async def test_a_frame_is_encoded_once_and_every_member_gets_that_very_text(
         assert len(texts) == 1
 
 
-async def test_a_conversation_costs_one_group_member_however_many_have_joined(
+async def test_a_layer_that_reaches_no_other_process_is_in_no_groups(
     manager: WebSocketManager,
 ) -> None:
+    """On Redis it is one member a node and audience: tests/cluster/test_groups.py."""
     alice = await make_person()
     talk = await make_conversation(alice)
-    ids = [(await add(manager, alice, None, talk))[0] for _ in range(4)]
-    layer = get_channel_layer()
-    group = layer.groups[f"conversation.{talk}"]
-    assert len(group) == 1
-    assert set(group) == set(layer.groups[f"user.{alice.id}"])
-    for connection_id in ids:
-        await manager.remove_connection(connection_id)
-    await until(lambda: f"conversation.{talk}" not in layer.groups)
-    await until(lambda: f"user.{alice.id}" not in layer.groups)
+    _, socket = await add(manager, alice, None, talk)
+    await manager.send_to_conversation(talk, NOTICE)
+    await until(lambda: socket.frames == [NOTICE])
+    assert not [name for name in get_channel_layer().groups if not name.startswith("probe.")]
 
 
 class WatchedSocket(FakeSocket):

@@ -59,6 +59,7 @@ class FrameOutbox:
 
     Args:
         transport: where it goes.
+        connection_id: whose it is; what `on_overflow` is called with.
         max_bytes: how much may wait, the transport's buffer included; more makes `put` call
             `on_overflow`.
         on_overflow: the peer reads too slowly; called once.
@@ -66,6 +67,7 @@ class FrameOutbox:
 
     __slots__ = (
         "_closing",
+        "_connection_id",
         "_max_bytes",
         "_on_overflow",
         "_queue",
@@ -76,9 +78,14 @@ class FrameOutbox:
     )
 
     def __init__(
-        self, transport: FrameTransport, max_bytes: int, on_overflow: Callable[[], None]
+        self,
+        transport: FrameTransport,
+        connection_id: str,
+        max_bytes: int,
+        on_overflow: Callable[[str], object],
     ) -> None:
         self._transport = transport
+        self._connection_id = connection_id
         self._max_bytes = max_bytes
         self._on_overflow = on_overflow
         self._turn = Turn.of_running_loop()
@@ -87,7 +94,6 @@ class FrameOutbox:
         self._queue: deque[bytes] | None = None
         self._queued = 0  # bytes
         self._closing = False
-        transport.writing_resumed = self._drain
 
     @property
     def waiting(self) -> int:
@@ -130,13 +136,14 @@ class FrameOutbox:
             metrics.DROPS.labels("slow_consumer").inc()
         elif waiting + len(frame) > self._max_bytes:
             metrics.DROPS.labels("slow_consumer").inc()
-            self._on_overflow()
+            self._on_overflow(self._connection_id)
         else:
             self._enqueue(frame)
 
     def _enqueue(self, frame: bytes) -> None:
         if self._queue is None:
             self._queue = deque()
+            self._transport.writing_resumed = self._drain
         self._queue.append(frame)
         self._account(len(frame))
 
@@ -162,6 +169,9 @@ class FrameOutbox:
         while queue and self._transport.is_writable:
             self._account(-len(queue[0]))
             self._transport.write_frame(queue.popleft())
+        if not queue:
+            # It has caught up: nothing is kept for it.
+            self._queue = self._transport.writing_resumed = None
 
     def _drain_and_end(self, timer: asyncio.TimerHandle, code: int, reason: str) -> None:
         self._drain()

@@ -9,6 +9,7 @@ import asyncio
 import functools
 import logging
 import random
+import sys
 import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -52,34 +53,36 @@ class LocalConnections:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._opening = 0
+        # Bound once: every outbox has the same.
+        self._on_overflow, self._on_broken = self._too_slow, self._broken
         self.beat_at = time.monotonic()
 
     def new_connection(
         self, socket: Socket, *, ip_address: str | None = None, user_agent: str = ""
     ) -> ConnectionInfo:
         """A connection that nobody knows of yet."""
-
-        def too_slow() -> None:
-            self.close(
-                connection, CloseCode.OVERLOADED, "this client reads too slowly", discard=True
-            )
-
-        def broken() -> None:
-            self.forget(connection.connection_id, LOST_CODE, "a send failed")
-
-        max_bytes = ovara_settings().outbox_max_bytes
+        connection_id, max_bytes = str(new_id()), ovara_settings().outbox_max_bytes
         outbox: Outbox | FrameOutbox = (
-            FrameOutbox(socket.transport, max_bytes, too_slow)
+            FrameOutbox(socket.transport, connection_id, max_bytes, self._on_overflow)
             if isinstance(socket, FrameSocket)
-            else Outbox(socket, max_bytes, too_slow, broken)
+            else Outbox(socket, connection_id, max_bytes, self._on_overflow, self._on_broken)
         )
-        connection = ConnectionInfo(
-            str(new_id()),
+        return ConnectionInfo(
+            connection_id,
             outbox,
-            ip_address=ip_address,
-            user_agent=user_agent,
+            # One text for all who say the same.
+            ip_address=ip_address and sys.intern(ip_address),
+            user_agent=sys.intern(user_agent),
         )
-        return connection
+
+    def _too_slow(self, connection_id: str) -> None:
+        connection = self._node.hub.connections.get(connection_id)
+        if connection is not None:
+            reason = "this client reads too slowly"
+            self.close(connection, CloseCode.OVERLOADED, reason, discard=True)
+
+    def _broken(self, connection_id: str) -> None:
+        self.forget(connection_id, LOST_CODE, "a send failed")
 
     async def open(
         self,

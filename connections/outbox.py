@@ -45,6 +45,7 @@ class Outbox:
 
     Args:
         socket: where it goes.
+        connection_id: whose it is; what the last two are called with.
         max_bytes: how much may wait; more makes `put` call `on_overflow`.
         on_overflow: the peer reads too slowly; called once.
         on_broken: a send failed, the peer is gone; called once, in a later turn of the loop.
@@ -52,6 +53,7 @@ class Outbox:
 
     __slots__ = (
         "_closing",
+        "_connection_id",
         "_max_bytes",
         "_on_broken",
         "_on_overflow",
@@ -64,11 +66,13 @@ class Outbox:
     def __init__(
         self,
         socket: Socket,
+        connection_id: str,
         max_bytes: int,
-        on_overflow: Callable[[], None],
-        on_broken: Callable[[], object],
+        on_overflow: Callable[[str], object],
+        on_broken: Callable[[str], object],
     ) -> None:
         self._socket = socket
+        self._connection_id = connection_id
         self._max_bytes = max_bytes
         self._on_overflow = on_overflow
         self._on_broken = on_broken
@@ -90,7 +94,7 @@ class Outbox:
             return
         if self.waiting + size > self._max_bytes:
             metrics.DROPS.labels("slow_consumer").inc()
-            self._on_overflow()
+            self._on_overflow(self._connection_id)
             return
         self._enqueue(text, size)
 
@@ -166,7 +170,7 @@ class Outbox:
         log.info("a send failed, the peer is gone: %r", error)
         if not self._closing:
             self._closing = True
-            asyncio.get_running_loop().call_soon(self._on_broken)
+            asyncio.get_running_loop().call_soon(self._on_broken, self._connection_id)
         self._abandon()
 
     def _abandon(self) -> None:

@@ -17,10 +17,10 @@ def short_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def outbox_of(socket: FakeSocket) -> Outbox:
-    def unexpected() -> None:
+    def unexpected(connection_id: str) -> None:
         raise AssertionError("nothing is wrong with this one")
 
-    return Outbox(socket, 1_000, unexpected, unexpected)
+    return Outbox(socket, "c1", 1_000, unexpected, unexpected)
 
 
 async def test_a_peer_that_reads_has_its_farewell_at_once() -> None:

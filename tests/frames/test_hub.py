@@ -34,7 +34,7 @@ def arrive(hub):
     def make(name="c1"):
         socket = FakeSocket()
         connection = ConnectionInfo(
-            name, Outbox(socket, 10_000, lambda: None, lambda: None), user=UserRef(name, name)
+            name, Outbox(socket, name, 10_000, repr, repr), user=UserRef(name, name)
         )
         hub.add(connection)
         return connection, socket

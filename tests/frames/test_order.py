@@ -6,9 +6,11 @@ must not wait can be seen not to wait.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 
+import psycopg
 import pytest
 
 from tests.frames.conftest import NO_SUCH_ID, SETTINGS, of_type, sequences
@@ -42,6 +44,20 @@ def without_table(server, name):
             yield
         finally:
             connection.execute(f"ALTER TABLE {name}_away RENAME TO {name}")
+
+
+@contextlib.contextmanager
+def without_database(server):
+    """A PostgreSQL that does not serve: it ends our connections, and takes no others meanwhile."""
+    store, name = server.database.store, server.database.name
+    store.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    try:
+        store.execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
+        yield
+    finally:
+        store.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
 async def test_requests_about_one_conversation_take_effect_in_order(talk):
@@ -177,7 +193,39 @@ async def test_without_its_tables_the_server_says_overloaded_and_goes_on(own_nod
     with without_table(own_node, "sessions_app_participant"):
         await overloaded(bob, talk.request("read", sequence=1))
         await overloaded(bob, {"type": "history", "conversation_id": NO_SUCH_ID})
-    # Nothing was stored, and nothing changed: both are still in.
+    await all_is_as_before(talk, alice, bob)
+
+
+@pytest.mark.stores("postgresql")
+async def test_without_its_database_the_server_says_overloaded_and_goes_on(own_node, new_talk):
+    talk = await new_talk(own_node)
+    alice, bob = await talk.joined(talk.alice), await talk.joined(talk.bob)
+    await alice.message(talk.id, "one")
+    requests = [
+        (alice, talk.request("message", content="two", client_message_id="two")),
+        (alice, talk.request("history")),
+        (alice, talk.request("join", since=0)),
+        (bob, talk.request("leave")),
+        (bob, talk.request("join")),
+        (bob, talk.request("presence")),
+        (bob, {"type": "away", "is_away": True}),
+        (bob, {"type": "state", "state": {"a": 1}}),
+        (bob, talk.request("read", sequence=1)),
+        (bob, {"type": "history", "conversation_id": NO_SUCH_ID}),
+    ]
+    with without_database(own_node):
+        # Each waits a while for a connection.
+        answers = await asyncio.gather(
+            *(client.request(request, timeout=60) for client, request in requests)
+        )
+    assert [one.get("code") for one in answers] == ["overloaded"] * len(requests), answers
+    await all_is_as_before(talk, alice, bob)
+
+
+async def all_is_as_before(talk, alice, bob):
+    """Nothing was stored of what failed, nothing changed, and it is possible now."""
+    message = talk.request("message", content="two", client_message_id="two")
+    # Both are still in.
     assert (await alice.request(message))["message"]["sequence"] == 2
     await bob.barrier()
     assert sequences(await bob.pending("message")) == [1, 2]
@@ -193,16 +241,26 @@ async def test_without_its_tables_the_server_says_overloaded_and_goes_on(own_nod
     await alice.expect("user_left", user=talk.bob.as_json)
 
 
-@pytest.mark.stores("sqlite")
+def make_unreadable(server, message):
+    """Have the database hold something that our code never stores."""
+    if server.database.store.kind == "postgresql":
+        statement = "UPDATE sessions_app_message SET created_at = '12000-01-01' WHERE id = %s"
+        with psycopg.connect(server.database.url) as connection:
+            connection.execute(statement, (message["id"],))
+        return
+    with database(server) as connection:
+        connection.execute(
+            "UPDATE sessions_app_message SET created_at = 'never' WHERE id = ?",
+            (message["id"].replace("-", ""),),
+        )
+
+
+@pytest.mark.stores("sqlite", "postgresql")
 async def test_what_nobody_foresaw_is_internal_and_the_connection_goes_on(own_node, new_talk):
     talk = await new_talk(own_node)
     alice = await talk.joined(talk.alice)
     stored = await alice.message(talk.id, "secret words")
-    with database(own_node) as connection:
-        connection.execute(
-            "UPDATE sessions_app_message SET created_at = 'never' WHERE id = ?",
-            (stored["id"].replace("-", ""),),
-        )
+    make_unreadable(own_node, stored)
     mark = own_node.log_mark()
     answer = await alice.request(talk.request("history"))
     assert (answer["type"], answer["code"]) == ("error", "internal")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sqlite3
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +19,7 @@ from sessions_app.models import Conversation, Message
 from sessions_app.records import MessageRecord, UserRef
 from sessions_app.signals import message_appended
 from tests.support.in_process import add, make_conversation, make_person, until
+from tests.support.stores import current_store
 
 
 @pytest.fixture
@@ -172,7 +171,7 @@ async def test_messages_posted_at_once_come_in_the_order_of_their_sequences(
     assert live == list(range(1, 101))
 
 
-@pytest.mark.stores("sqlite")
+@pytest.mark.stores("sqlite", "postgresql")
 async def test_a_message_is_delivered_though_its_caller_lost_patience(
     manager: WebSocketManager,
 ) -> None:
@@ -180,8 +179,7 @@ async def test_a_message_is_delivered_though_its_caller_lost_patience(
     talk = await make_conversation(alice)
     _, socket = await add(manager, alice, None, talk)
     # Somebody else writes meanwhile, so the journal has to wait.
-    with contextlib.closing(sqlite3.connect(connection.settings_dict["NAME"])) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with current_store().write_lock(str(connection.settings_dict["NAME"])):
         posting = asyncio.create_task(manager.post_message(talk, "hello"))
         await until(lambda: len(journal) > 0)
         posting.cancel()

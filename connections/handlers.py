@@ -146,10 +146,10 @@ def typing(
     node: Node, connection: ConnectionInfo, frame: protocol.Typing
 ) -> Coroutine[Any, Any, None] | None:
     if frame.conversation_id not in connection.joined:
-        connection.late_typing[frame.conversation_id] = frame
+        node.typing.put_off(connection, frame.conversation_id, frame)
         return _typing_after_join(node, connection, frame)
     # What waits in its lane is older than this one.
-    connection.late_typing.pop(frame.conversation_id, None)
+    node.typing.take_put_off(connection, frame.conversation_id)
     node.typing.set(connection, frame.conversation_id, frame.is_typing)
     if frame.id is not None:
         ack(connection, frame)
@@ -159,12 +159,12 @@ def typing(
 async def _typing_after_join(
     node: Node, connection: ConnectionInfo, frame: protocol.Typing
 ) -> None:
-    is_newest = connection.late_typing.get(frame.conversation_id) is frame
+    is_newest = node.typing.newest_put_off(connection, frame.conversation_id) is frame
     try:
         await _require_joined(connection, frame.conversation_id)
     finally:
         if is_newest:
-            connection.late_typing.pop(frame.conversation_id, None)
+            node.typing.take_put_off(connection, frame.conversation_id)
     if is_newest:
         node.typing.set(connection, frame.conversation_id, frame.is_typing)
     if frame.id is not None:

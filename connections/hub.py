@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from connections import metrics
+from connections.audiences import Audiences
 from connections.frame_outbox import FrameOutbox
 from connections.outbox import Outbox
 from connections.publication import Publication
 from ovara.accounts.tokens import VerifiedToken
 from ovara.times import now
 from sessions_app.records import UserRef
+
+_NONE: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True, eq=False)
@@ -22,7 +25,8 @@ class ConnectionInfo:
 
     `heard_at` and `active_at` are `time.monotonic()` seconds: the newest frame of any type, and of
     any type but `ping`. `joined` maps each joined conversation to its floor: messages up to that
-    sequence came with the `join`. `joining` are those whose `join` is still to be answered.
+    sequence came with the `join`. `joining` are those whose `join` is still to be answered; not a
+    set of its own, which would be the greatest part of an idle connection.
     """
 
     connection_id: str
@@ -43,9 +47,7 @@ class ConnectionInfo:
     heard_at: float = field(default_factory=time.monotonic)
     active_at: float = field(default_factory=time.monotonic)
     joined: dict[str, int] = field(default_factory=dict)
-    joining: set[str] = field(default_factory=set)
-    # conversation_id → the newest `typing` that waits for its `join`
-    late_typing: dict[str, object] = field(default_factory=dict)
+    joining: frozenset[str] = _NONE
     opened_at: float = field(default_factory=time.monotonic)
     # No deadline of this connection can be reached before; see deadlines.py.
     next_deadline_at: float = 0.0
@@ -60,11 +62,11 @@ class Hub:
         # connection_id → connection
         self.connections: dict[str, ConnectionInfo] = {}
         # client_id → {connection_id: connection}
-        self.client_connections: dict[str, dict[str, ConnectionInfo]] = {}
+        self.client_connections = Audiences()
         # user_id → {connection_id: connection}; authenticated ones only
-        self.user_connections: dict[str, dict[str, ConnectionInfo]] = {}
+        self.user_connections = Audiences()
         # conversation_id → {connection_id: connection}
-        self.conversation_connections: dict[str, dict[str, ConnectionInfo]] = {}
+        self.conversation_connections = Audiences()
         # conversation_id → {connection_id: publications} that wait for the `join` to be answered
         self._joining: dict[str, dict[str, list[Publication]]] = {}
 
@@ -87,10 +89,10 @@ class Hub:
 
     def _index(self, connection: ConnectionInfo) -> list[tuple[str, str]]:
         first: list[tuple[str, str]] = []
-        if connection.client_id and _put(self.client_connections, connection.client_id, connection):
+        if connection.client_id and self.client_connections.put(connection.client_id, connection):
             first.append(("client", connection.client_id))
         user = connection.user if connection.authenticated else None
-        if user is not None and _put(self.user_connections, user.id, connection):
+        if user is not None and self.user_connections.put(user.id, connection):
             first.append(("user", user.id))
         return first
 
@@ -107,11 +109,11 @@ class Hub:
         if connection.authenticated:
             metrics.AUTHENTICATED.dec()
         last: list[tuple[str, str]] = []
-        if connection.client_id and _take(
-            self.client_connections, connection.client_id, connection_id
+        if connection.client_id and self.client_connections.take(
+            connection.client_id, connection_id
         ):
             last.append(("client", connection.client_id))
-        if connection.user and _take(self.user_connections, connection.user.id, connection_id):
+        if connection.user and self.user_connections.take(connection.user.id, connection_id):
             last.append(("user", connection.user.id))
         for conversation_id in connection.joining.union(connection.joined):
             last += self.leave(connection, conversation_id)
@@ -130,8 +132,8 @@ class Hub:
         """
         if connection.connection_id not in self.connections:
             return False
-        connection.joining.add(conversation_id)
-        _take(self.conversation_connections, conversation_id, connection.connection_id)
+        connection.joining |= {conversation_id}
+        self.conversation_connections.take(conversation_id, connection.connection_id)
         waiting = self._joining.setdefault(conversation_id, {})
         waiting.setdefault(connection.connection_id, [])
         return True
@@ -149,7 +151,7 @@ class Hub:
         if waited is None:
             return None
         connection.joined[conversation_id] = sequence
-        _put(self.conversation_connections, conversation_id, connection)
+        self.conversation_connections.put(conversation_id, connection)
         return [item for item in waited if not 0 < item.sequence <= sequence]
 
     def abandon_join(self, connection: ConnectionInfo, conversation_id: str) -> list[Publication]:
@@ -157,14 +159,14 @@ class Hub:
         waited = self._stop_waiting(connection, conversation_id)
         if waited is None or conversation_id not in connection.joined:
             return []
-        _put(self.conversation_connections, conversation_id, connection)
+        self.conversation_connections.put(conversation_id, connection)
         return waited
 
     def leave(self, connection: ConnectionInfo, conversation_id: str) -> list[tuple[str, str]]:
         """Take a connection out of a conversation; returns audiences as `remove` does."""
         connection.joined.pop(conversation_id, None)
         self._stop_waiting(connection, conversation_id)
-        _take(self.conversation_connections, conversation_id, connection.connection_id)
+        self.conversation_connections.take(conversation_id, connection.connection_id)
         return (
             []
             if self.holds("conversation", conversation_id)
@@ -174,7 +176,7 @@ class Hub:
     def _stop_waiting(
         self, connection: ConnectionInfo, conversation_id: str
     ) -> list[Publication] | None:
-        connection.joining.discard(conversation_id)
+        connection.joining = connection.joining - {conversation_id} or _NONE
         waiting = self._joining.get(conversation_id, {})
         waited = waiting.pop(connection.connection_id, None)
         if not waiting:
@@ -183,22 +185,21 @@ class Hub:
 
     def holds(self, kind: str, target: str) -> bool:
         """Whether any connection here belongs to that audience."""
-        if kind == "conversation":
-            return target in self.conversation_connections or target in self._joining
-        index = self.client_connections if kind == "client" else self.user_connections
-        return target in index
+        return target in self._index_of(kind) or (
+            kind == "conversation" and target in self._joining
+        )
 
-    def members(self, kind: str, target: str) -> Iterable[ConnectionInfo]:
+    def members(self, kind: str, target: str) -> Sequence[ConnectionInfo]:
         """The connections here of an audience."""
         if kind == "connection":
             connection = self.connections.get(target)
             return () if connection is None else (connection,)
-        index = {
-            "client": self.client_connections,
-            "user": self.user_connections,
-            "conversation": self.conversation_connections,
-        }[kind]
-        return list(index.get(target, {}).values())
+        return self._index_of(kind).members(target)
+
+    def _index_of(self, kind: str) -> Audiences:
+        if kind == "conversation":
+            return self.conversation_connections
+        return self.client_connections if kind == "client" else self.user_connections
 
     def deliver(self, item: Publication) -> int:
         """Put a publication into the outbox of every member here.
@@ -233,22 +234,3 @@ def _excluded(item: Publication, connection: ConnectionInfo) -> bool:
 
 def _is_of(connection: ConnectionInfo, user_id: str) -> bool:
     return connection.user is not None and connection.user.id == user_id
-
-
-def _put(index: dict[str, dict[str, ConnectionInfo]], key: str, connection: ConnectionInfo) -> bool:
-    """Add to an index; whether it is the first under its key."""
-    members = index.get(key)
-    if members is None:
-        index[key] = {connection.connection_id: connection}
-        return True
-    members[connection.connection_id] = connection
-    return False
-
-
-def _take(index: dict[str, dict[str, ConnectionInfo]], key: str, connection_id: str) -> bool:
-    """Remove from an index, and its key with the last; whether it was the last."""
-    members = index.get(key)
-    if members is None or members.pop(connection_id, None) is None or members:
-        return False
-    del index[key]
-    return True

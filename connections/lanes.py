@@ -20,12 +20,16 @@ class Lanes:
 
     Args:
         perform: awaits one coroutine and deals with its errors; must not raise.
+        on_rest: called when nothing is left to do.
     """
 
-    __slots__ = ("_lanes", "_pending", "_perform")
+    __slots__ = ("_lanes", "_on_rest", "_pending", "_perform")
 
-    def __init__(self, perform: Callable[[Work, str | None], Work]) -> None:
+    def __init__(
+        self, perform: Callable[[Work, str | None], Work], on_rest: Callable[[], object]
+    ) -> None:
         self._perform = perform
+        self._on_rest = on_rest
         # lane → what waits behind the coroutine that runs there
         self._lanes: dict[str, deque[tuple[Work, str | None]]] = {}
         self._pending = 0
@@ -58,3 +62,5 @@ class Lanes:
             del self._lanes[lane]
             for work, _ in waiting:
                 work.close()
+            if not self._lanes:
+                self._on_rest()

@@ -1,4 +1,4 @@
-"""Token buckets: how often something may happen."""
+"""How often something may happen."""
 
 from __future__ import annotations
 
@@ -9,42 +9,43 @@ from collections import OrderedDict
 MAX_ADDRESSES = 100_000
 
 
-class TokenBucket:
-    """`rate` a second on average, `burst` at once."""
+class Rate:
+    """`per_second` on average, `burst` at once: the rule of a token bucket.
 
-    __slots__ = ("_at", "_burst", "_rate", "_tokens")
+    A bucket is one number, the moment (`time.monotonic()`) when it is full again.
+    """
 
-    def __init__(self, rate: float, burst: int) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._tokens = float(burst)
-        self._at = time.monotonic()
+    __slots__ = ("_per_second", "_spare")
 
-    def take(self) -> float:
-        """Take one. Returns 0, or the seconds until there is one."""
+    def __init__(self, per_second: float, burst: int) -> None:
+        self._per_second = per_second
+        # So many tokens may be missing where one is taken.
+        self._spare = burst - 1
+
+    def take(self, full_at: float) -> tuple[float, float]:
+        """Take one token.
+
+        Returns:
+            0, or the seconds until there is one; and the bucket as it is now.
+        """
         at = time.monotonic()
-        self._tokens = min(self._burst, self._tokens + (at - self._at) * self._rate)
-        self._at = at
-        if self._tokens >= 1:
-            self._tokens -= 1
-            return 0.0
-        return (1 - self._tokens) / self._rate
+        missing = (full_at - at) * self._per_second
+        if missing > self._spare:
+            return (missing - self._spare) / self._per_second, full_at
+        return 0.0, max(full_at, at) + 1 / self._per_second
 
 
 class AddressBuckets:
     """A bucket for each address, for a bounded number of addresses."""
 
     def __init__(self, rate: float, burst: int) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+        self._rate = Rate(rate, burst)
+        self._buckets: OrderedDict[str, float] = OrderedDict()
 
     def take(self, address: str) -> float:
         """Take one for `address`. Returns 0, or the seconds until there is one."""
-        bucket = self._buckets.get(address)
-        if bucket is None:
-            bucket = self._buckets[address] = TokenBucket(self._rate, self._burst)
-            if len(self._buckets) > MAX_ADDRESSES:
-                self._buckets.popitem(last=False)
+        wait, self._buckets[address] = self._rate.take(self._buckets.get(address, 0.0))
         self._buckets.move_to_end(address)
-        return bucket.take()
+        if len(self._buckets) > MAX_ADDRESSES:
+            self._buckets.popitem(last=False)
+        return wait

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from connections.errors import Disconnect
 from connections.handlers import HANDLERS, lane_of, send
 from connections.hub import ConnectionInfo
 from connections.lanes import Lanes, Work
-from connections.limits import TokenBucket
+from connections.limits import Rate
 from connections.malformed import request_id_of
 from connections.strikes import Strikes
 from ovara.conf import ovara_settings
@@ -31,16 +32,26 @@ NO_CODE = 1005
 class FrameReader:
     """Reads for one registered connection; the `Handler` of the recommended server."""
 
-    __slots__ = ("_bucket", "_connection", "_lanes", "_max_frame_bytes", "_node", "_strikes")
+    __slots__ = (
+        "_connection",
+        "_full_at",
+        "_lanes",
+        "_max_frame_bytes",
+        "_node",
+        "_rate",
+        "_strikes",
+    )
 
     def __init__(self, node: Node, connection: ConnectionInfo) -> None:
         settings = ovara_settings()
         self._node = node
         self._connection = connection
-        self._bucket = TokenBucket(settings.frames_per_second, settings.frame_burst)
-        self._strikes = Strikes()
-        self._lanes = Lanes(self._perform)
+        self._rate = _rate(settings.frames_per_second, settings.frame_burst)
+        self._full_at = 0.0
         self._max_frame_bytes = settings.max_frame_bytes
+        # Only where a frame was refused, or has to wait.
+        self._strikes: Strikes | None = None
+        self._lanes: Lanes | None = None
 
     def text_received(self, text: str) -> None:
         """A text frame came."""
@@ -88,17 +99,23 @@ class FrameReader:
             raise
         kind = type(frame)
         metrics.FRAMES_RECEIVED.labels(protocol.TYPE_NAMES[kind]).inc()
-        self._strikes.valid()
+        if self._strikes is not None:
+            self._strikes.valid()
         if kind is not protocol.Ping:
             self._connection.active_at = self._connection.heard_at
         if not self._connection.authenticated and kind is not protocol.Authenticate:
             raise Unauthenticated("Send authenticate first.")
         work = HANDLERS[kind](self._node, self._connection, frame)
         if work is not None:
+            if self._lanes is None:
+                self._lanes = Lanes(self._perform, self._rest)
             self._lanes.add(lane_of(frame), work, frame.id)
 
+    def _rest(self) -> None:
+        self._lanes = None
+
     def _decode(self, text: str | None) -> protocol.AnyRequest:
-        wait = self._bucket.take()
+        wait, self._full_at = self._rate.take(self._full_at)
         if wait:
             raise RateLimited("Too many frames: wait before the next.", retry_after=wait)
         if text is None:
@@ -119,6 +136,8 @@ class FrameReader:
     def _refuse_frame(self, error: OvaraError, request_id: str | None) -> None:
         metrics.ERRORS.labels(error.code).inc()
         send(self._connection, "error", protocol.error_frame(error, request_id))
+        if self._strikes is None:
+            self._strikes = Strikes()
         ending = self._strikes.refused(error)
         if ending is not None:
             self._end(ending)
@@ -135,6 +154,12 @@ class FrameReader:
         self._node.local.close(
             self._connection, ending.code, ending.reason, retry_after=ending.retry_after
         )
+
+
+@functools.cache
+def _rate(per_second: float, burst: int) -> Rate:
+    """One for all connections."""
+    return Rate(per_second, burst)
 
 
 def _request_id(text: str | None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from connections import metrics
@@ -74,7 +74,7 @@ async def expel_strangers(node: Node) -> None:
         expel_here(node, conversation_id, user_id)
 
 
-def _places(joined: Iterable[tuple[str, dict[str, ConnectionInfo]]]) -> set[Place]:
+def _places(joined: Iterable[tuple[str, Mapping[str, ConnectionInfo]]]) -> set[Place]:
     return {
         (conversation_id, connection.user.id)
         for conversation_id, members in joined

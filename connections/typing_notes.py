@@ -23,6 +23,27 @@ class TypingNotes:
         self._publish = publish
         # connection_id → {conversation_id: timer}
         self._timers: dict[str, dict[str, asyncio.TimerHandle]] = {}
+        # connection_id → {conversation_id: the newest frame that waits for its `join`}
+        self._put_off: dict[str, dict[str, object]] = {}
+
+    # Words that came before their `join` was answered.
+
+    def put_off(self, connection: ConnectionInfo, conversation_id: str, frame: object) -> None:
+        """Keep the newest frame that waits."""
+        self._put_off.setdefault(connection.connection_id, {})[conversation_id] = frame
+
+    def newest_put_off(self, connection: ConnectionInfo, conversation_id: str) -> object:
+        """The newest frame that waits; None where none does."""
+        return self._put_off.get(connection.connection_id, {}).get(conversation_id)
+
+    def take_put_off(self, connection: ConnectionInfo, conversation_id: str) -> None:
+        """It waits no more, or a newer one has come behind the `join`."""
+        if (waiting := self._put_off.get(connection.connection_id)) is not None:
+            waiting.pop(conversation_id, None)
+            if not waiting:
+                del self._put_off[connection.connection_id]
+
+    # Words of those who have joined.
 
     def set(self, connection: ConnectionInfo, conversation_id: str, is_typing: bool) -> None:
         """Tell the others, and begin to wait for the next word."""
@@ -43,6 +64,7 @@ class TypingNotes:
 
     def stop_all(self, connection: ConnectionInfo) -> None:
         """The connection is gone."""
+        self._put_off.pop(connection.connection_id, None)
         for conversation_id in list(self._timers.get(connection.connection_id, ())):
             self.stop(connection, conversation_id)
 

@@ -57,6 +57,7 @@ class Connection(asyncio.Protocol):
         "ended",
         "is_writable",
         "pinged_at",
+        "slot",
         "writing_resumed",
     )
 
@@ -79,6 +80,7 @@ class Connection(asyncio.Protocol):
         self.is_writable = True
         self.writing_resumed: Callable[[], object] | None = None
         self.pinged_at = 0.0
+        self.slot: int | None = None
 
     def open(self, early: bytes) -> None:
         """Take over the transport behind the 101; `early` is what the peer sent before that."""

@@ -14,9 +14,13 @@ SLOTS = 100
 
 
 class Pingable(Protocol):
-    """A connection on the wheel. `pinged_at` is loop time; 0 while no ping is unanswered."""
+    """A connection on the wheel.
+
+    `pinged_at` is loop time; 0 while no ping is unanswered. `slot` is its place, the wheel's own.
+    """
 
     pinged_at: float
+    slot: int | None
 
     def was_heard(self) -> bool:
         """Whether anything came since this was asked last."""
@@ -40,7 +44,7 @@ class Keepalive:
         self._timeout = timeout
         self._seconds_a_slot = interval / SLOTS
         self._slots: list[set[Pingable]] = [set() for _ in range(SLOTS)]
-        self._slot_of: dict[Pingable, int] = {}
+        self._count = 0
         self._next_slot = 0
         self._current = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -49,16 +53,19 @@ class Keepalive:
         """Begin to look after a connection."""
         self._next_slot = (self._next_slot + 1) % SLOTS
         self._slots[self._next_slot].add(connection)
-        self._slot_of[connection] = self._next_slot
+        connection.slot = self._next_slot
+        self._count += 1
         if self._timer is None:
             self._schedule()
 
     def discard(self, connection: Pingable) -> None:
         """Look after it no more; harmless if it never was here."""
-        slot = self._slot_of.pop(connection, None)
-        if slot is not None:
-            self._slots[slot].discard(connection)
-        if not self._slot_of and self._timer is not None:
+        if connection.slot is None:
+            return
+        self._slots[connection.slot].discard(connection)
+        connection.slot = None
+        self._count -= 1
+        if not self._count and self._timer is not None:
             self._timer.cancel()
             self._timer = None
 

@@ -55,9 +55,9 @@ async def test_since_brings_exactly_what_came_after_it(talk, since):
     assert [message["content"] for message in ack["messages"]] == [
         f"message {number}" for number in range(since + 1, 6)
     ]
-    # The same with the epoch that the conversation still has.
+    # The same with the epoch that the conversation still has, but for when people were seen.
     again = await alice.join(talk.id, since=since, epoch=ack["epoch"])
-    assert again == ack | {"id": again["id"]}
+    assert again == ack | {"id": again["id"], "presence": again["presence"]}
 
 
 @pytest.mark.parametrize("count", [RECOVERY_LIMIT, RECOVERY_LIMIT + 1])

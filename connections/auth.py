@@ -5,6 +5,7 @@ Both middlewares hand the server's own `send` through untouched: a wrapper would
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 TOKEN_SUBPROTOCOL_PREFIX = "ovara.jwt."
 SCOPE_KEY = "ovara"
+# Pages that open sockets, our own for the most part, and their hosts.
+ORIGINS_REMEMBERED = 1_000
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 log = logging.getLogger("connections")
@@ -71,6 +74,7 @@ def origin_allowed(origin: str, host: str) -> bool:
     return key in allowed or (name, port) == _host_key(host, scheme)
 
 
+@functools.lru_cache(ORIGINS_REMEMBERED)
 def _origin_key(origin: str) -> tuple[str, str, int | None] | None:
     try:
         parts = urlsplit(origin.strip().lower())
@@ -97,7 +101,8 @@ class JWTAuthMiddleware:
 
 def credentials_of(scope: Scope) -> Credentials:
     """Read the query's ids and the first token that is present."""
-    query = dict(parse_qsl(scope.get("query_string", b"").decode("latin1"), keep_blank_values=True))
+    text = scope.get("query_string", b"").decode("latin1")
+    query = dict(parse_qsl(text, keep_blank_values=True)) if text else {}
     ids = {name: query[name] for name in ("client_id", "session_id") if name in query}
     for name, value in ids.items():
         if not is_id(value):

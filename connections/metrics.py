@@ -6,6 +6,8 @@ Gauges that follow a live number are set by whoever owns it; label values come f
 
 from __future__ import annotations
 
+from typing import Any
+
 from prometheus_client import Counter, Gauge, Histogram
 
 # From under a commit on a fast disk to a queue that is about to overflow.
@@ -25,12 +27,30 @@ _LATENCY_BUCKETS_SECONDS = (
     5.0,
 )
 
+
+class FrameCounter(Counter):
+    """A counter by one label that remembers whom it counts for: to look that up anew for every
+    frame would take longer than to count it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._known: dict[str, FrameCounter] = {}
+
+    def labels(self, *values: Any, **named: Any) -> FrameCounter:
+        """The counter of one value of the label."""
+        (value,) = values
+        known = self._known.get(value)
+        if known is None:
+            known = self._known[value] = super().labels(value, **named)
+        return known
+
+
 CONNECTIONS = Gauge("ovara_connections", "Open connections of this process.")
 AUTHENTICATED = Gauge("ovara_authenticated_connections", "Open connections with a valid token.")
 JOINS = Counter("ovara_joins", "Conversations joined by connections.")
 
-FRAMES_RECEIVED = Counter("ovara_frames_received", "Frames from clients.", ["type"])
-FRAMES_SENT = Counter("ovara_frames_sent", "Frames to clients.", ["type"])
+FRAMES_RECEIVED = FrameCounter("ovara_frames_received", "Frames from clients.", ["type"])
+FRAMES_SENT = FrameCounter("ovara_frames_sent", "Frames to clients.", ["type"])
 ERRORS = Counter("ovara_errors", "Error frames to clients.", ["code"])
 CLOSES = Counter("ovara_closes", "Closed connections.", ["code"])
 REFUSED_HANDSHAKES = Counter(

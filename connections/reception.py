@@ -24,6 +24,8 @@ log = logging.getLogger("connections")
 
 BACKOFF_FACTOR = 2
 BACKOFF_JITTER = 0.5
+# Whoever comes once comes again; and many come from behind one address.
+ADDRESSES_REMEMBERED = 1_000
 
 
 @functools.cache
@@ -53,10 +55,13 @@ def address_of(scope: Scope) -> str | None:
     None behind a Unix socket, and where a proxy's header brought something else.
     """
     client = scope.get("client")
-    if not client:
-        return None
+    return _address(client[0]) if client else None
+
+
+@functools.lru_cache(ADDRESSES_REMEMBERED)
+def _address(text: str) -> str | None:
     try:
-        address = ipaddress.ip_address(client[0].partition("%")[0])
+        address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
     return str(getattr(address, "ipv4_mapped", None) or address)
@@ -65,7 +70,7 @@ def address_of(scope: Scope) -> str | None:
 def user_agent_of(scope: Scope) -> str:
     """What the client calls itself: no longer than its column, and without control characters."""
     words = (header(scope, b"user-agent") or "")[:USER_AGENT_MAX_LENGTH]
-    return "".join(filter(str.isprintable, words))
+    return words if words.isprintable() else "".join(filter(str.isprintable, words))
 
 
 async def refuse(socket: Socket, connection: ConnectionInfo, refusal: Disconnect) -> None:

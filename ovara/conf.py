@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from django import conf
 from django.core.exceptions import ImproperlyConfigured
 
 PREFIX = "OVARA_"
@@ -156,6 +157,6 @@ def _check_range(spec: dataclasses.Field[Any], value: Any) -> None:
 
 def ovara_settings() -> OvaraSettings:
     """The settings in force (`django.conf.settings.OVARA`, so that tests can override them)."""
-    from django.conf import settings
-
-    return settings.OVARA
+    # By the module: Django's settings are still to be made when they import this one.
+    settings: OvaraSettings = conf.settings.OVARA
+    return settings

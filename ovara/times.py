@@ -20,7 +20,9 @@ def cut(moment: datetime) -> datetime:
 
 def wire(moment: datetime) -> str:
     """`moment` as the protocol writes it: `2026-01-01T00:00:00.000Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def optional_wire(moment: datetime | None) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ovara.garbage import YOUNG_OBJECTS
 from tests.support.client import WireClient
 from tests.support.database import Account, Database
 from tests.support.environment import ROOT
@@ -60,6 +61,14 @@ def test_commands_and_other_servers_do_not_load_daphne(server: ServerProcess) ->
     code = "import sys, ovara.asgi; sys.exit('twisted' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=server.env, check=False)
     assert loaded.returncode == 0
+
+
+def test_a_server_counts_what_its_start_made_as_here_to_stay(server: ServerProcess) -> None:
+    code = "import gc, ovara.asgi; print(gc.get_freeze_count(), gc.get_threshold()[0])"
+    told = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, env=server.env)
+    frozen, threshold = map(int, told.split())
+    assert frozen > 50_000
+    assert threshold == YOUNG_OBJECTS
 
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn", "ovara"])

@@ -10,11 +10,13 @@ from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
 from rest_framework_simplejwt import tokens as simplejwt
+from rest_framework_simplejwt.backends import TokenBackend
 from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
 
 from ovara.accounts.models import User
 from ovara.accounts.selectors import revoked_among
 from ovara.accounts.services import revoke
+from ovara.accounts.token_backend import backend
 from ovara.conf import ovara_settings
 from ovara.errors import Unauthenticated
 
@@ -35,6 +37,9 @@ def new_family() -> str:
 
 class AccessToken(simplejwt.AccessToken):
     """A short-lived token; its family is its refresh token's, or its browser session's."""
+
+    def get_token_backend(self) -> TokenBackend:
+        return backend
 
     @classmethod
     def for_session(cls, user: User, session: SessionBase) -> AccessToken:

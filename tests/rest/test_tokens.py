@@ -14,6 +14,7 @@ from rest_framework_simplejwt.tokens import AccessToken as ForeignAccessToken
 from ovara.accounts.models import RevokedToken, User
 from ovara.accounts.services import revoke, revoked_tokens_purge
 from ovara.accounts.signals import token_revoked, user_deactivated
+from ovara.accounts.token_backend import Backend
 from ovara.accounts.tokens import AccessToken, RefreshToken, verify_access_token
 from ovara.errors import Unauthenticated
 from ovara.times import CLOCK_TOLERANCE, now
@@ -270,6 +271,23 @@ class TestBearer:
         payload = AccessToken.for_user(alice).payload
         assert not can_call(jwt.encode(payload, "k" * 40, algorithm="HS256"))
         assert not can_call(jwt.encode(payload, None, algorithm="none"))
+
+    def test_a_token_of_another_algorithm_is_401(self, alice):
+        payload = AccessToken.for_user(alice).payload
+        key = settings.SIMPLE_JWT["SIGNING_KEY"]
+        assert can_call(jwt.encode(payload, key, algorithm="HS256"))
+        assert not can_call(jwt.encode(payload, key, algorithm="HS512"))
+
+    def test_a_token_with_something_else_in_it_is_401(self, alice):
+        header, payload, signature = str(AccessToken.for_user(alice)).split(".")
+        other = str(AccessToken.for_user(alice)).split(".")[1]
+        assert payload != other
+        assert not can_call(f"{header}.{other}.{signature}")
+
+    def test_a_public_key_is_no_secret(self):
+        backend = Backend("HS256", "-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----")
+        with pytest.raises(jwt.InvalidKeyError, match="asymmetric"):
+            backend.encode({})
 
     @pytest.mark.parametrize("what", ["deactivated", "deleted"])
     def test_the_token_of_a_user_who_is_gone_is_401(self, alice, what):

@@ -8,12 +8,14 @@ kept. The ORM still writes it, so it is right on every SQL database; where there
 
 from __future__ import annotations
 
+import functools
 import json
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 from itertools import count
+from operator import attrgetter
 from typing import Any
 
 from django.db import connections, models
@@ -21,11 +23,15 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet, sql
 from django.utils.encoding import force_str
 
+from ovara.ids import IDS_REMEMBERED
+
 # Texts kept for one statement.
 MAX_SHAPES = 1_000
 # What a driver takes in a shape of its own: PostgreSQL's addresses, every database's JSON.
 _SPECIAL_FIELDS = frozenset({"GenericIPAddressField", "JSONField"})
 SQL_VENDORS = frozenset({"sqlite", "postgresql", "mysql", "oracle"})
+
+Adapters = dict[type, Callable[[Any], Any]]
 
 
 def _database() -> BaseDatabaseWrapper:
@@ -33,27 +39,38 @@ def _database() -> BaseDatabaseWrapper:
     return connections["default"]
 
 
-def _adapter(database: BaseDatabaseWrapper) -> Callable[[Any], Any]:
-    """What turns a value into what the database's driver wants."""
-    native_uuid = database.features.has_native_uuid_field
-    # A batch has the same moment in every row, and few conversations and senders.
-    moments: dict[datetime, Any] = {}
+class _Moments(dict[datetime, Any]):
+    """Moments as the driver wants them. A batch has the same one in every row."""
 
-    def adapt(value: Any) -> Any:
-        kind = type(value)
-        if kind is uuid.UUID:
-            return value if native_uuid else value.hex
-        if kind is datetime:
-            if value not in moments:
-                moments[value] = database.ops.adapt_datetimefield_value(value)
-            return moments[value]
-        if kind is IPv4Address or kind is IPv6Address:
-            return database.ops.adapt_ipaddressfield_value(str(value))
-        return value
+    def __init__(self, adapt: Callable[[datetime], Any]) -> None:
+        self._adapt = adapt
 
-    return adapt
+    def __missing__(self, moment: datetime) -> Any:
+        self[moment] = adapted = self._adapt(moment)
+        return adapted
 
 
+def _adapters(database: BaseDatabaseWrapper) -> Adapters:
+    """For each type that is not the driver's own, what makes it so."""
+    ops = database.ops
+    adapters: Adapters = {
+        datetime: _Moments(ops.adapt_datetimefield_value).__getitem__,
+        IPv4Address: lambda value: ops.adapt_ipaddressfield_value(str(value)),
+        IPv6Address: lambda value: ops.adapt_ipaddressfield_value(str(value)),
+    }
+    if not database.features.has_native_uuid_field:
+        adapters[uuid.UUID] = attrgetter("hex")
+    return adapters
+
+
+def _adapted(values: Iterable[Any], adapters: Adapters) -> list[Any]:
+    """`values` as the driver wants them."""
+    return [
+        value if (adapt := adapters.get(type(value))) is None else adapt(value) for value in values
+    ]
+
+
+@functools.lru_cache(IDS_REMEMBERED)
 def as_uuid(value: Any) -> str:
     """A UUID column of a raw row, as text with hyphens."""
     return str(value if isinstance(value, uuid.UUID) else uuid.UUID(force_str(value)))
@@ -111,15 +128,15 @@ class _Compiled:
         text: str,
         parameters: Iterable[Any],
         sentinels: Sequence[Any],
-        adapt: Callable[[Any], Any],
+        adapters: Adapters,
     ) -> None:
         self.text = text
-        places = {adapt(value): place for place, value in enumerate(_flat(sentinels))}
+        places = {value: place for place, value in enumerate(_adapted(_flat(sentinels), adapters))}
         self._places = [places[value] for value in parameters]
 
-    def parameters(self, arguments: Sequence[Any], adapt: Callable[[Any], Any]) -> list[Any]:
-        flat = _flat(arguments)
-        return [adapt(flat[place]) for place in self._places]
+    def parameters(self, arguments: Sequence[Any], adapters: Adapters) -> list[Any]:
+        adapted = _adapted(_flat(arguments), adapters)
+        return [adapted[place] for place in self._places]
 
 
 class _Prepared:
@@ -142,7 +159,7 @@ class _Prepared:
                 for item in arguments
             ]
             text, parameters = self._compile(database, sentinels)
-            found = _Compiled(text, parameters, sentinels, _adapter(database))
+            found = _Compiled(text, parameters, sentinels, _adapters(database))
             self._compiled[key] = found
         return found
 
@@ -168,7 +185,7 @@ class PreparedSelect(_Prepared):
         padded = _padded(arguments)
         compiled = self._for(database, padded)
         with database.cursor() as cursor:
-            cursor.execute(compiled.text, compiled.parameters(padded, _adapter(database)))
+            cursor.execute(compiled.text, compiled.parameters(padded, _adapters(database)))
             return list(cursor.fetchall())
 
     def _compile(
@@ -196,9 +213,9 @@ class PreparedUpdate(_Prepared):
                 queryset.update(**values)
             return
         rows = [_padded(row) for row in rows]
-        compiled, adapt = self._for(database, rows[0]), _adapter(database)
+        compiled, adapters = self._for(database, rows[0]), _adapters(database)
         with database.cursor() as cursor:
-            cursor.executemany(compiled.text, [compiled.parameters(row, adapt) for row in rows])
+            cursor.executemany(compiled.text, [compiled.parameters(row, adapters) for row in rows])
 
     def _compile(
         self, database: BaseDatabaseWrapper, sentinels: Sequence[Any]
@@ -234,16 +251,17 @@ class PreparedInsert:
             )
             return
         fields: list[Any] = [self._model._meta.get_field(name) for name in self._names]
-        special = [field.get_internal_type() in _SPECIAL_FIELDS for field in fields]
-        text = self._text(database, fields, rows[0])
-        adapt = _adapter(database)
-        adapted = [
-            [
-                field.get_db_prep_save(value, database) if is_special else adapt(value)
-                for field, is_special, value in zip(fields, special, row, strict=True)
-            ]
-            for row in rows
+        special = [
+            (place, field)
+            for place, field in enumerate(fields)
+            if field.get_internal_type() in _SPECIAL_FIELDS
         ]
+        text = self._text(database, fields, rows[0])
+        adapters = _adapters(database)
+        adapted = [_adapted(row, adapters) for row in rows]
+        for place, field in special:
+            for row in adapted:
+                row[place] = field.get_db_prep_save(row[place], database)
         with database.cursor() as cursor:
             cursor.executemany(text, adapted)
 

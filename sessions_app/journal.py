@@ -12,7 +12,6 @@ off anywhere: docs/adr/0030-writes-without-transactions.md.
 
 from __future__ import annotations
 
-import functools
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from django.db.models import Max, QuerySet
 from ovara import background
 from ovara.errors import NotFound, Overloaded
 from ovara.group_commit import GroupCommit
-from ovara.ids import new_id
+from ovara.ids import key_of, new_text_id
 from ovara.prepared import PreparedInsert, PreparedSelect, PreparedUpdate, as_uuid
 from ovara.times import now, wire
 from ovara.transactions import batches_roll_back, in_batch
@@ -56,7 +55,7 @@ class Draft:
     client_message_id: str
     metadata: dict[str, Any] = field(default_factory=dict)
     require_participant: bool = True
-    id: str = field(default_factory=lambda: str(new_id()))
+    id: str = field(default_factory=new_text_id)
 
     @property
     def repeat_key(self) -> tuple[str, str | None, str]:
@@ -100,7 +99,7 @@ async def post(
         Overloaded: nothing was stored; try again.
     """
     if client_message_id is None:
-        client_message_id = str(new_id())
+        client_message_id = new_text_id()
     check_content(content)
     check_client_message_id(client_message_id)
     check_json_object(metadata or {}, "metadata")
@@ -166,7 +165,7 @@ class _BatchWriter:
         self.optimistic = optimistic
         self.moment = now()
         self.conversation_ids = sorted({draft.conversation_id for draft in drafts})
-        self.conversation_keys = [uuid.UUID(text) for text in self.conversation_ids]
+        self.conversation_keys = [key_of(text) for text in self.conversation_ids]
 
     def write(self) -> list[Appended | Exception]:
         cached = self._cached_sequences()
@@ -224,7 +223,7 @@ class _BatchWriter:
         users = sorted({draft.sender.id for draft in self.drafts if draft.sender is not None})
         if not users:
             return set()
-        rows = _PARTS.rows(self.conversation_keys, [uuid.UUID(text) for text in users])
+        rows = _PARTS.rows(self.conversation_keys, [key_of(text) for text in users])
         return {(as_uuid(conversation), as_uuid(user)) for conversation, user in rows}
 
     @staticmethod
@@ -234,11 +233,10 @@ class _BatchWriter:
         return draft.sender is not None and (draft.conversation_id, draft.sender.id) in parts
 
     def _insert(self, records: Sequence[MessageRecord]) -> None:
-        key_of = functools.cache(uuid.UUID)
         _INSERT.run(
             [
                 (
-                    uuid.UUID(record.id),
+                    key_of(record.id),
                     key_of(record.conversation_id),
                     record.sequence,
                     record.role,
@@ -257,7 +255,7 @@ class _BatchWriter:
         """Forward only, whoever else moves them; also where they were behind what is stored."""
         _MOVE_CACHE.run(
             [
-                (uuid.UUID(conversation_id), sequence, self.moment)
+                (key_of(conversation_id), sequence, self.moment)
                 for conversation_id, sequence in sorted(last.items())
                 if sequence > cached[conversation_id]
             ]

@@ -11,7 +11,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from ovara.conf import ovara_settings
-from ovara.ids import new_id
+from ovara.ids import key_of, new_text_id
 from ovara.prepared import (
     PreparedInsert,
     PreparedSelect,
@@ -80,7 +80,7 @@ class SessionBook:
         if row is None or not good:
             if row is not None:
                 self._expired.append(row)
-            fresh = _Row(str(new_id()), client_id, user_id, {}, session_end(self.moment))
+            fresh = _Row(new_text_id(), client_id, user_id, {}, session_end(self.moment))
             self._by_client[client_id] = self._fresh[client_id] = fresh
             return OpenedSession(fresh.id, resumed=False, state={})
         if client_id not in self._fresh:
@@ -94,9 +94,9 @@ class SessionBook:
         _INSERT.run(
             [
                 (
-                    uuid.UUID(row.id),
-                    uuid.UUID(row.client_id),
-                    uuid.UUID(row.user_id),
+                    key_of(row.id),
+                    key_of(row.client_id),
+                    key_of(row.user_id),
                     row.state,
                     self.moment,
                     self.moment,
@@ -111,7 +111,7 @@ class SessionBook:
 def sessions_touch(session_ids: Collection[str], moment: datetime) -> None:
     """Say that these sessions were in use at `moment`, and so live on."""
     if session_ids:
-        _TOUCH.run([([uuid.UUID(one) for one in session_ids], moment, session_end(moment))])
+        _TOUCH.run([([key_of(one) for one in session_ids], moment, session_end(moment))])
 
 
 def sessions_states(session_ids: Collection[str]) -> dict[str, dict[str, Any]]:
@@ -138,7 +138,7 @@ def _rows(select: PreparedSelect, ids: Collection[str]) -> list[_Row]:
         return []
     return [
         _Row(as_uuid(pk), as_uuid(client), as_uuid(user), as_json(state), as_moment(end))
-        for pk, client, user, state, end in select.rows([uuid.UUID(one) for one in ids])
+        for pk, client, user, state, end in select.rows([key_of(one) for one in ids])
     ]
 
 

@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 
 from connections.models import CLOSE_REASON_MAX_LENGTH, Client, Connection, Subscription
 from connections.registry.liveness import live_counts
+from ovara.ids import key_of
 from ovara.prepared import PreparedUpdate
 from ovara.times import now
 from sessions_app.sessions import sessions_touch
@@ -35,10 +36,10 @@ def write_closes(jobs: Sequence[Close]) -> list[int]:
     by_cause: dict[tuple[int, str], list[uuid.UUID]] = defaultdict(list)
     for job in jobs:
         cause = job.code, job.reason[:CLOSE_REASON_MAX_LENGTH]
-        by_cause[cause].append(uuid.UUID(job.connection_id))
+        by_cause[cause].append(key_of(job.connection_id))
     for (code, reason), keys in by_cause.items():
         _CLOSE.run([(keys, moment, code, reason)])
-    _LEAVE.run([([uuid.UUID(job.connection_id) for job in jobs], moment)])
+    _LEAVE.run([([key_of(job.connection_id) for job in jobs], moment)])
     sessions_touch({job.session_id for job in jobs if job.session_id}, moment)
     clients = {job.client_id for job in jobs if job.client_id}
     clients_touch(clients, moment)
@@ -49,7 +50,7 @@ def write_closes(jobs: Sequence[Close]) -> list[int]:
 def clients_touch(client_ids: Collection[str], moment: datetime) -> None:
     """Say that these clients were here at `moment`."""
     if client_ids:
-        _TOUCH_CLIENTS.run([([uuid.UUID(one) for one in client_ids], moment)])
+        _TOUCH_CLIENTS.run([([key_of(one) for one in client_ids], moment)])
 
 
 def _close(

@@ -15,7 +15,7 @@ from connections.registry.closing import clients_touch
 from connections.registry.liveness import live_counts, live_node_ids
 from ovara.accounts.selectors import revoked_among
 from ovara.conf import ovara_settings
-from ovara.ids import new_id
+from ovara.ids import key_of, new_text_id
 from ovara.prepared import PreparedInsert, PreparedSelect, as_uuid
 from sessions_app.records import UserRef
 from sessions_app.sessions import OpenedSession, SessionBook
@@ -105,7 +105,7 @@ class Gate:
         if client_id is None and identity.session_id is not None:
             client_id = self.sessions.client_of(identity.session_id, identity.user_id)
         if client_id is None:
-            return str(new_id())
+            return new_text_id()
         if self.owners.get(client_id, identity.user_id) != identity.user_id:
             raise Disconnect(CloseCode.FORBIDDEN)
         return client_id
@@ -115,7 +115,7 @@ class Gate:
         moment = self.sessions.moment
         _INSERT_CLIENT.run(
             [
-                (UUID(one), UUID(self.owners[one]), "", moment, moment)
+                (key_of(one), key_of(self.owners[one]), "", moment, moment)
                 for one in sorted(self.new_clients)
             ]
         )
@@ -124,7 +124,7 @@ class Gate:
 
 
 def _uuids(ids: Iterable[str]) -> list[UUID]:
-    return [UUID(one) for one in ids]
+    return [key_of(one) for one in ids]
 
 
 _INSERT_CLIENT = PreparedInsert(Client, "id", "user_id", "label", "first_seen", "last_seen")

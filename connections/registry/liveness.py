@@ -13,6 +13,7 @@ from django.db.models import Count, Q, QuerySet
 
 from connections.models import Connection, Node
 from connections.registry.heartbeats import Verdict, heartbeats
+from ovara.ids import key_of
 from ovara.prepared import PreparedSelect, as_moment, as_uuid
 
 # The nodes of this very process. They live, though the database may have taken no heartbeat of
@@ -60,7 +61,7 @@ def _look(nodes: Iterable[Node]) -> Verdict:
 
 def live_node_ids() -> list[uuid.UUID]:
     """Their ids; a list, because subqueries are not for every database."""
-    marks = [(uuid.UUID(as_uuid(key)), as_moment(mark)) for key, mark in _MARKS.rows()]
+    marks = [(key_of(as_uuid(key)), as_moment(mark)) for key, mark in _MARKS.rows()]
     alive = heartbeats.look(marks).alive | own_nodes
     return [key for key, _ in marks if key in alive]
 
@@ -88,7 +89,7 @@ def live_counts(
     if not alive:
         return Counter()
     if (prepared := _COUNTS.get(field)) is not None:
-        found = prepared.rows(list(alive), [uuid.UUID(one) for one in wanted])
+        found = prepared.rows(list(alive), [key_of(one) for one in wanted])
         return Counter({as_uuid(value): count for value, count in found})
     if field == "ip_address":
         found = _COUNTS_BY_ADDRESS.rows(list(alive), [ip_address(one) for one in wanted])

@@ -11,7 +11,6 @@ import logging
 import random
 import sys
 import time
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from connections import deadlines, metrics
@@ -30,11 +29,10 @@ from connections.registry.gate import Admitted, Identity
 from connections.registry.nodes import LOST_CODE
 from connections.registry.opening import Authenticate, Confirm, Open
 from connections.sockets import FrameSocket
-from ovara import background
 from ovara.accounts.tokens import VerifiedToken
 from ovara.conf import ovara_settings
 from ovara.errors import NotFound
-from ovara.ids import new_id
+from ovara.ids import new_text_id
 from ovara.logs import fields
 from ovara.times import wire
 
@@ -61,7 +59,7 @@ class LocalConnections:
         self, socket: Socket, *, ip_address: str | None = None, user_agent: str = ""
     ) -> ConnectionInfo:
         """A connection that nobody knows of yet."""
-        connection_id, max_bytes = str(new_id()), ovara_settings().outbox_max_bytes
+        connection_id, max_bytes = new_text_id(), ovara_settings().outbox_max_bytes
         outbox: Outbox | FrameOutbox = (
             FrameOutbox(socket.transport, connection_id, max_bytes, self._on_overflow)
             if isinstance(socket, FrameSocket)
@@ -123,7 +121,7 @@ class LocalConnections:
         if token is not None:
             set_token(connection, token)
         self._node.first_here(self._node.hub.add(connection))
-        log.info(fields("connected", **_who(connection), address=connection.ip_address))
+        _log("connected", connection, address=connection.ip_address)
         if token is not None:
             self._now_authenticated(connection)
         return admitted
@@ -163,7 +161,7 @@ class LocalConnections:
     def _now_authenticated(self, connection: ConnectionInfo) -> None:
         if connection.connection_id in self._node.hub.connections:
             self._node.first_here(self._node.hub.authenticate(connection))
-            log.info(fields("authenticated", **_who(connection)))
+            _log("authenticated", connection)
 
     def _take_in(self, connection: ConnectionInfo, admitted: Admitted) -> None:
         connection.user = admitted.user
@@ -214,28 +212,21 @@ class LocalConnections:
         if joined:
             self._node.settle_later()
         duration = round(time.monotonic() - connection.opened_at, 3)
-        log.info(
-            fields("closed", **_who(connection), code=int(code), reason=reason, seconds=duration)
-        )
+        _log("closed", connection, code=int(code), reason=reason, seconds=duration)
         return True
 
     def _close_row(self, connection: ConnectionInfo, code: int, reason: str) -> None:
         client_id = connection.client_id if connection.user else None
         job = Close(connection.connection_id, client_id, connection.session_id, int(code), reason)
         # However long the database is away: until it is written, the row says that they are here.
-        left = registry.submit(job, insist=True)
+        left = registry.begin(job, insist=True)
         left.add_done_callback(functools.partial(self._row_closed, job))
 
-    def _row_closed(self, job: Close, left: Future[int]) -> None:
-        """In the registry's thread."""
+    def _row_closed(self, job: Close, left: asyncio.Future[int]) -> None:
         if (error := left.exception()) is not None:
             _not_closed(job, error)
         elif job.client_id is not None and self._node.running:
-            background.call(self._tell_left, job.client_id, left.result())
-
-    def _tell_left(self, client_id: str, count: int) -> None:
-        # One turn later, behind the tasks that an earlier batch has woken: they tell older counts.
-        asyncio.get_running_loop().call_soon(self._tell_count, client_id, count)
+            self._tell_count(job.client_id, left.result())
 
     def close_all(self, code: CloseCode, reason: str) -> None:
         """Send everybody away, to come back spread over some seconds."""
@@ -311,13 +302,19 @@ def _not_closed(job: Close, error: BaseException) -> None:
     log.error(fields("row_not_closed", connection=job.connection_id, error=error))
 
 
-def _who(connection: ConnectionInfo) -> dict[str, str | None]:
-    return {
-        "connection": connection.connection_id,
-        "client": connection.client_id,
-        "user": connection.user.id if connection.user else None,
-        "session": connection.session_id,
-    }
+def _log(event: str, connection: ConnectionInfo, **more: Any) -> None:
+    if not log.isEnabledFor(logging.INFO):
+        return
+    log.info(
+        fields(
+            event,
+            connection=connection.connection_id,
+            client=connection.client_id,
+            user=connection.user.id if connection.user else None,
+            session=connection.session_id,
+            **more,
+        )
+    )
 
 
 def _drained() -> Disconnect:

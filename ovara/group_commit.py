@@ -3,7 +3,7 @@
 One transaction a caller through a thread pool gives hundreds a second. Here a writer thread with a
 database connection of its own takes everything that is waiting, writes it in one transaction,
 answers every caller, and takes what has gathered meanwhile. Under load the batches grow by
-themselves; idle, a lone item waits for nothing.
+themselves, and are given a moment for it; idle, a lone item waits for nothing.
 
 The journal (messages), the registry (connections) and the notes (read positions, session states)
 are its users; docs/architecture.md, 'Durability'.
@@ -15,6 +15,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -31,6 +32,10 @@ log = logging.getLogger(__name__)
 
 # While the database takes nothing: the pause before what must be written is tried again.
 RETRY_SECONDS = 0.5
+# Where a batch had so many items more will come, and may gather: no longer than the batch took, so
+# that a lone caller waits for nothing and many share what a batch costs.
+COMPANY = 4
+GATHER_SECONDS = 0.005
 
 
 class DatabaseAway(Overloaded):
@@ -94,13 +99,17 @@ class GroupCommit(Generic[Item, Result]):
         Raises:
             Overloaded: the queue is full, or the database did not take the batch; nothing stored.
         """
+        return await self.begin(item, insist=insist)
+
+    def begin(self, item: Item, *, insist: bool = False) -> asyncio.Future[Result]:
+        """Like `commit`, for callers in a loop that go on meanwhile."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         self._enqueue(Job(item, future, loop, insist))
-        return await future
+        return future
 
     def submit(self, item: Item, *, insist: bool = False) -> Future[Result]:
-        """Like `commit`, for threads and for callers that do not wait."""
+        """Like `begin`, for threads."""
         future: Future[Result] = Future()
         self._enqueue(Job(item, future, None, insist))
         return future
@@ -142,14 +151,18 @@ class GroupCommit(Generic[Item, Result]):
             connection.close()
 
     def _commit(self, batch: Sequence[Job[Item, Result]]) -> None:
+        began_at = time.monotonic()
         results = self._write_batch([job.item for job in batch])
+        took = time.monotonic() - began_at
         away = next((one for one in results if isinstance(one, DatabaseAway)), None)
         self._health.attempted(self.name, away)
-        if away is None:
-            self._writing = 0
-            answer(batch, results)
-        else:
+        if away is not None:
             self._give_up(batch, results, away)
+            return
+        self._writing = 0
+        answer(batch, results)
+        if len(batch) >= COMPANY:
+            time.sleep(min(took, GATHER_SECONDS))
 
     def _fail(self, batch: Sequence[Job[Item, Result]], error: BaseException) -> None:
         log.error("%s: the writer broke off", self.name, exc_info=error)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError
 
+from ovara import group_commit
 from ovara.errors import Overloaded
 from ovara.group_commit import GroupCommit
 from tests.support.in_process import until
@@ -70,6 +73,34 @@ async def test_what_gathers_meanwhile_is_one_batch_of_a_bounded_size(
     assert await asyncio.gather(first, *rest) == [0, 10, 20, 30, 40, 50, 60]
     assert writer.batches == [[0], [1, 2, 3, 4], [5, 6]]
     assert len(queue) == 0
+
+
+async def test_a_batch_in_company_lets_the_next_one_gather_for_a_moment(
+    queue: GroupCommit[int, int], writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    gathered = threading.Event()
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        assert gathered.wait(10)
+
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=pause)
+    monkeypatch.setattr(group_commit, "time", clock)
+    assert await queue.commit(0) == 0
+    assert await queue.commit(1) == 10
+    assert not pauses, "a lone item is nobody's company"
+    first = await held(queue, writer, 2)
+    company = [asyncio.ensure_future(queue.commit(number)) for number in range(3, 7)]
+    await asyncio.sleep(0)
+    writer.gate.set()
+    await asyncio.gather(first, *company)
+    next_ones = [asyncio.ensure_future(queue.commit(number)) for number in range(7, 10)]
+    await until(lambda: bool(pauses))
+    gathered.set()
+    assert await asyncio.gather(*next_ones) == [70, 80, 90]
+    assert writer.batches == [[0], [1], [2], [3, 4, 5, 6], [7, 8, 9]]
+    assert len(pauses) == 1 and 0 < pauses[0] <= group_commit.GATHER_SECONDS
 
 
 async def test_callers_are_woken_in_the_order_of_their_items(

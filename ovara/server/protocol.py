@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any
 
 from uvicorn.config import Config
-from uvicorn.protocols.utils import ClientDisconnected, get_local_addr, get_remote_addr, is_ssl
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.server import ServerState
 
 from ovara.server import handshake
@@ -115,12 +115,14 @@ class PicowsProtocol(asyncio.Protocol):
 
     def _scope(self, target: bytes, headers: handshake.Headers) -> dict[str, Any]:
         connection = self._connection = Connection(self._transport, self._mailbox, self._shared)
+        # It has asked for the addresses already, which takes system calls.
+        http = self._transport.get_protocol()
         scope = handshake.scope_of(
             target,
             headers,
-            scheme="wss" if is_ssl(self._transport) else "ws",
-            server=get_local_addr(self._transport),
-            client=get_remote_addr(self._transport),
+            scheme="wss" if http.scheme == "https" else "ws",
+            server=http.server,
+            client=http.client,
             root_path=self._config.root_path,
             asgi_version=self._config.asgi_version,
             state=self._app_state.copy(),

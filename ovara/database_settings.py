@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,17 @@ _POOL = {
 _SCHEMES = {"sqlite", "postgres", "postgresql"}
 # What MongoDB allows in a database's name on every system, and how long it may be.
 _MONGODB_NAME = re.compile(r'[^/\\. "$*<>:|?\0]{1,63}')
+# Options of its address with which the promises of ours would be none.
+_UNFIT_OPTIONS: list[tuple[Callable[[dict[str, Any]], bool], str]] = [
+    (
+        lambda options: options.get("w") == 0,
+        "w=0, by which nobody would hear whether something was stored: leave it out.",
+    ),
+    (
+        lambda options: str(options.get("readpreference", "primary")).lower() != "primary",
+        "readPreference, and reads must see what was written just now: leave it out.",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +216,12 @@ def _check_mongodb_uri(uri: str) -> dict[str, Any]:
             "MONGODB_URI cannot be read: write mongodb://user:password@host:27017/, with "
             "characters such as / @ : % in the password percent-encoded."
         ) from None
-    return {
-        "database": parsed["database"],
-        "options": {key.lower(): value for key, value in parsed["options"].items()},
-    }
+    except OSError:
+        raise ImproperlyConfigured(
+            "MONGODB_URI names a file that cannot be read: see its tlsCAFile and the like."
+        ) from None
+    options = {key.lower(): value for key, value in parsed["options"].items()}
+    for unfit, why in _UNFIT_OPTIONS:
+        if unfit(options):
+            raise ImproperlyConfigured(f"MONGODB_URI says {why}")
+    return {"database": parsed["database"], "options": options}

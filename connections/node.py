@@ -22,6 +22,7 @@ from connections.presence_feed import PresenceFeed
 from connections.publication import Publication, group_name
 from connections.registry import registry
 from connections.registry.activity import Beat
+from connections.registry.heartbeats import heartbeats
 from connections.registry.nodes import (
     node_register,
     node_retire,
@@ -245,6 +246,7 @@ class Node:
             # Nothing was written: say the same again next time.
             self.local.beat_at = since
             raise
+        heartbeats.beaten()
         if not alive:
             log.error(fields("node_taken_for_dead", node=self.id))
             # Its connections were closed in the registry: they come back and are registered anew.

@@ -1,11 +1,13 @@
 """Who is alive, by what this process has seen itself: no clock is compared with another machine's.
 
 A heartbeat is a mark that changes; how long it has not changed is measured here, and only while we
-were looking: after a pause of our own, or of the database, everybody gets the time to beat again.
+were looking, and could write one ourselves: after a pause of our own, or of the database, everybody
+gets the time to beat again.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import uuid
@@ -17,7 +19,7 @@ from typing import NamedTuple
 from ovara.conf import ovara_settings
 from ovara.times import now
 
-# Between two looks at most so many heartbeats count as watched.
+# Between two looks, and after a heartbeat of our own, at most so many count as watched.
 MAX_STEP_HEARTBEATS = 2
 
 
@@ -46,6 +48,18 @@ class Heartbeats:
         # Seconds that we have watched.
         self._watched = 0.0
         self._looked_at = time.monotonic()
+        # When a heartbeat of ours was written; None in a process that has none.
+        self._beaten_at: float | None = None
+        # A forked child is no node.
+        os.register_at_fork(after_in_child=self.ended)
+
+    def beaten(self) -> None:
+        """A heartbeat of this process was written, so the others' can be."""
+        self._beaten_at = time.monotonic()
+
+    def ended(self) -> None:
+        """This process has no heartbeat any more."""
+        self._beaten_at = None
 
     def look(self, marks: Iterable[tuple[uuid.UUID, datetime]]) -> Verdict:
         """Judge nodes by their heartbeats as the database has them now.
@@ -74,7 +88,9 @@ class Heartbeats:
     def _advance(self) -> None:
         at = time.monotonic()
         most = MAX_STEP_HEARTBEATS * ovara_settings().node_heartbeat_seconds
-        self._watched += min(at - self._looked_at, most)
+        # A database that takes no heartbeat of ours takes nobody's, though it be read as ever.
+        until = at if self._beaten_at is None else min(at, self._beaten_at + most)
+        self._watched += max(0.0, min(until - self._looked_at, most))
         self._looked_at = at
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from django.db.models import QuerySet
 
 from connections.models import Connection, Node, Subscription
+from connections.registry.heartbeats import heartbeats
 from connections.registry.liveness import lapsed_nodes, own_nodes, silent_nodes
 from ovara.conf import ovara_settings
 from ovara.times import now
@@ -40,12 +41,14 @@ def node_register() -> Node:
     """A row for this process."""
     node = Node.objects.create(hostname=socket.gethostname(), pid=os.getpid())
     own_nodes.add(node.pk)
+    heartbeats.beaten()
     return node
 
 
 def node_retire(node_id: uuid.UUID) -> None:
     """This node has stopped; whatever it still has open is closed."""
     own_nodes.discard(node_id)
+    heartbeats.ended()
     _close_all(node_id, "its node stopped", left_at=now())
     Node.objects.filter(pk=node_id, stopped_at__isnull=True).update(stopped_at=now())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -46,6 +47,18 @@ def rows(server: ServerProcess, model: Any, **conditions: Any) -> int:
         return found
 
     return server.database.run(count)
+
+
+def rows_of(server: ServerProcess, model: Any, column: str) -> set[Any]:
+    """What all rows have in that column."""
+    return server.database.run(
+        lambda alias: set(model.objects.using(alias).values_list(column, flat=True))
+    )
+
+
+def have_changed(server: ServerProcess, heartbeats: set[Any]) -> bool:
+    """Whether every node has beaten since."""
+    return heartbeats.isdisjoint(rows_of(server, Node, "last_heartbeat"))
 
 
 async def test_a_start_closes_what_a_killed_process_of_this_host_left(
@@ -146,3 +159,30 @@ async def test_a_node_alone_that_was_asleep_does_not_take_itself_for_dead(
     assert row_of(server, client.connection_id).disconnected_at is None
     assert "node_taken_for_dead" not in "\n".join(server.logs().splitlines()[mark:])
     assert rows(server, Connection, disconnected_at=None) == 1
+
+
+# MongoDB has no lock that leaves readers alone.
+@pytest.mark.stores("sqlite", "postgresql")
+async def test_nodes_that_could_not_write_their_heartbeats_do_not_take_each_other_for_dead(
+    two_nodes: tuple[ServerProcess, ServerProcess],
+    connect: Connect,
+    make_conversation: MakeConversation,
+) -> None:
+    """Whoever comes first when the database takes writes again might reap all others."""
+    first, second = two_nodes
+    alice, bob = first.make_user(), first.make_user()
+    talk = await make_conversation(first, alice, bob)
+    clients = [await connect(first, alice), await connect(second, bob)]
+    for client in clients:
+        await client.join(talk)
+    for _ in range(3):
+        with first.database.write_lock():
+            await asyncio.sleep(2 * LAPSE_SECONDS)
+        # Two heartbeats are written again, in whatever order.
+        before = rows_of(first, Node, "last_heartbeat")
+        await until(functools.partial(have_changed, first, before))
+        for client in clients:
+            ack = await client.request({"type": "presence", "conversation_id": talk})
+            assert [user["connections"] for user in ack["users"]] == [1, 1]
+    assert rows(first, Node, stopped_at=None) == 2
+    assert "node_taken_for_dead" not in first.logs() + second.logs()

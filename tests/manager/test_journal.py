@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from connections.manager import WebSocketManager
 from ovara.accounts.models import User
 from ovara.database import in_thread
 from ovara.errors import NotFound, Overloaded
 from ovara.times import now
-from sessions_app.journal import _MOVE_CACHE, Draft, journal, records_of
+from sessions_app.journal import _MOVE_CACHE, Draft, journal, records_of, write_batch
 from sessions_app.models import Conversation, Message
 from sessions_app.records import UserRef
 from sessions_app.services import conversation_create
@@ -79,6 +80,18 @@ def test_many_threads_leave_no_gap_and_no_double(talk: str) -> None:
     assert sequences(talk) == sequences(other) == list(range(1, THREADS * EACH + 1))
     assert sorted(acknowledged) == sorted(2 * list(range(1, THREADS * EACH + 1)))
     assert set(Conversation.objects.values_list("last_sequence", flat=True)) == {THREADS * EACH}
+
+
+# MongoDB's statements are no texts.
+@pytest.mark.stores("sqlite", "postgresql")
+def test_a_batch_takes_as_many_statements_as_a_single_message(talk: str) -> None:
+    counts = []
+    for batch in (["first"], ["a"], [f"{number}" for number in range(50)]):
+        with CaptureQueriesContext(connection) as queries:
+            write_batch([draft(talk, name) for name in batch])
+        counts.append(len(queries))
+    assert counts[1] == counts[2] <= 7, counts
+    assert sequences(talk) == list(range(1, 53))
 
 
 def test_each_thread_gets_rising_sequences(talk: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.conftest import program
 from tests.support.environment import ROOT, clean_environment
 from tests.support.process import ChildProcess
+from tests.torture.options import REDIS, Options
 
 KILLS = 6
 
@@ -36,3 +37,10 @@ def torture(folder: Path, seed: str, *arguments: str, expected: str) -> None:
     run.launch()
     assert run.wait(timeout=170) == 0, run.logs()
     assert expected in run.logs()
+    assert f"SEED={seed} repeats this" in run.logs()
+
+
+def test_a_seed_repeats_its_kills() -> None:
+    plans = [list(Options(seed=seed, nodes=3).schedule()) for seed in (7, 7, 8)]
+    assert plans[0] == plans[1] != plans[2]
+    assert {kill.node for kill in plans[0]} == {REDIS, 0, 1, 2}

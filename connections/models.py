@@ -71,7 +71,7 @@ class Connection(models.Model):
     )
     authenticated = models.BooleanField(default=False)
     token_family = models.CharField(
-        max_length=64, blank=True, db_index=True, help_text="The sign-in its token comes from."
+        max_length=64, blank=True, help_text="The sign-in its token comes from."
     )
     connected_at = models.DateTimeField(default=now)
     last_seen = models.DateTimeField(default=now, help_text="The newest frame of any type.")
@@ -92,14 +92,17 @@ class Connection(models.Model):
         ordering = ["-connected_at", "id"]
         indexes = [
             models.Index(fields=["disconnected_at", "connected_at"], name="connection_recent"),
-            models.Index(fields=["node", "disconnected_at"], name="connection_of_node"),
+            # Also a node's open connections that somebody asked to close, every second.
+            models.Index(
+                fields=["node", "disconnected_at", "requested_close_code"],
+                name="connection_of_node",
+            ),
             models.Index(fields=["client", "disconnected_at"], name="connection_of_client"),
             models.Index(fields=["user", "disconnected_at"], name="connection_of_user"),
             models.Index(fields=["ip_address", "disconnected_at"], name="connection_of_address"),
-            models.Index(
-                fields=["node", "requested_close_code", "disconnected_at"],
-                name="connection_requests",
-            ),
+            models.Index(fields=["session"], name="connection_of_session"),
+            # Not `db_index`: PostgreSQL would get a second one, for LIKE.
+            models.Index(fields=["token_family", "disconnected_at"], name="connection_of_token"),
         ]
 
     def __str__(self) -> str:
@@ -141,7 +144,11 @@ class Subscription(models.Model):
         ]
         indexes = [
             models.Index(fields=["conversation", "user"], name="subscription_of_user"),
-            models.Index(fields=["left_at"], name="subscription_left"),
+            # Those that ended: a database must not look for a connection's or a conversation's open
+            # ones among all that are open.
+            models.Index(
+                fields=["left_at"], name="subscription_left", condition=Q(left_at__isnull=False)
+            ),
         ]
 
     def __str__(self) -> str:

@@ -12,6 +12,7 @@ from django.contrib.auth import get_user_model
 
 from connections.models import Client, Connection, Node, Subscription
 from connections.registry.liveness import (
+    live_among,
     live_connections,
     live_counts,
     live_filter,
@@ -60,7 +61,7 @@ def other_nodes(node_id: str) -> int:
 
 def client_connections(client_id: str) -> list[dict[str, Any]]:
     """A client's live connections, oldest first, as REST shows them."""
-    rows = list(live_connections().filter(client_id=client_id).order_by("connected_at", "id"))
+    rows = sorted(live_among(client_id=client_id), key=lambda row: (row.connected_at, row.pk))
     joined = conversations_joined(str(row.pk) for row in rows)
     return [
         {
@@ -84,8 +85,7 @@ def client_find(client_id: str) -> Client | None:
 
 def connection_node(connection_id: str) -> str | None:
     """The node that holds a live connection; None where there is no such connection."""
-    row = live_connections().filter(pk=connection_id).values_list("node_id", flat=True).first()
-    return None if row is None else str(row)
+    return next((str(row.node_id) for row in live_among(pk=connection_id)), None)
 
 
 def connections_inactive_since(cutoff: datetime) -> list[str]:
@@ -96,9 +96,7 @@ def connections_inactive_since(cutoff: datetime) -> list[str]:
 
 def connections_of_user(user_id: str) -> list[str]:
     """The live connections of a user."""
-    return [
-        str(pk) for pk in live_connections().filter(user_id=user_id).values_list("pk", flat=True)
-    ]
+    return [str(row.pk) for row in live_among(user_id=user_id)]
 
 
 def connections_joined(conversation_id: str, user_id: str) -> list[str]:
@@ -111,8 +109,7 @@ def connections_joined(conversation_id: str, user_id: str) -> list[str]:
 
 def connections_of_token(key: str) -> list[str]:
     """The live connections whose token is of the family `key`."""
-    rows = live_connections().filter(token_family=key)
-    return [str(pk) for pk in rows.values_list("pk", flat=True)]
+    return [str(row.pk) for row in live_among(token_family=key)]
 
 
 def rights_lost(

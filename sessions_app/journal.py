@@ -13,19 +13,20 @@ off anywhere: docs/adr/0030-writes-without-transactions.md.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError
-from django.db.models import Max, QuerySet
+from django.db.models import Max, Q, QuerySet
 
 from ovara import background
 from ovara.errors import NotFound, Overloaded
 from ovara.group_commit import GroupCommit
 from ovara.ids import key_of, new_text_id
+from ovara.pairs import few_by_few
 from ovara.prepared import PreparedInsert, PreparedSelect, PreparedUpdate, as_uuid
 from ovara.times import now, wire
 from ovara.transactions import batches_roll_back, in_batch
@@ -203,12 +204,10 @@ class _BatchWriter:
         return cached if greatest is None else greatest
 
     def _stored_before(self) -> dict[tuple[str, str | None, str], MessageRecord]:
-        ids = {draft.client_message_id for draft in self.drafts}
-        rows = list(
-            Message.objects.filter(
-                conversation_id__in=self.conversation_ids, client_message_id__in=ids
-            ).order_by()
-        )
+        rows = [
+            *self._sent({draft.sender.id for draft in self.drafts if draft.sender}),
+            *self._sent(None),
+        ]
         return {
             # Not the record's sender: an account that is gone shows none.
             (
@@ -219,12 +218,36 @@ class _BatchWriter:
             for row, record in zip(rows, records_of(rows), strict=True)
         }
 
+    def _sent(self, senders: set[str] | None) -> Iterator[Message]:
+        """Stored messages with the `client_message_id` of a draft of theirs; None: server code's.
+
+        The sender is asked for, since MongoDB has an index for those who have one, and one for
+        those who have none.
+        """
+        names = [
+            (draft.conversation_id, draft.client_message_id)
+            for draft in self.drafts
+            if (draft.sender is None) == (senders is None)
+        ]
+        by = Q(sender__isnull=True) if senders is None else Q(sender_id__in=senders)
+        for conversations, ids in few_by_few(names):
+            yield from Message.objects.filter(
+                by, conversation_id__in=conversations, client_message_id__in=ids
+            ).order_by()
+
     def _participants(self) -> set[tuple[str, str]]:
-        users = sorted({draft.sender.id for draft in self.drafts if draft.sender is not None})
-        if not users:
-            return set()
-        rows = _PARTS.rows(self.conversation_keys, [key_of(text) for text in users])
-        return {(as_uuid(conversation), as_uuid(user)) for conversation, user in rows}
+        pairs = {
+            (draft.conversation_id, draft.sender.id)
+            for draft in self.drafts
+            if draft.sender is not None and draft.require_participant
+        }
+        return {
+            (as_uuid(conversation), as_uuid(user))
+            for conversations, users in few_by_few(pairs)
+            for conversation, user in _PARTS.rows(
+                [key_of(text) for text in conversations], [key_of(text) for text in users]
+            )
+        }
 
     @staticmethod
     def _allowed(draft: Draft, parts: set[tuple[str, str]]) -> bool:

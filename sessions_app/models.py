@@ -33,7 +33,8 @@ class Session(models.Model):
     expires_at = models.DateTimeField(db_index=True)
 
     class Meta:
-        ordering = ["-last_active_at", "id"]
+        # The one used last comes first: its end moves with its use.
+        ordering = ["-expires_at", "id"]
 
     def __str__(self) -> str:
         return f"session {self.id}"
@@ -131,6 +132,7 @@ class Message(models.Model):
         blank=True,
         on_delete=models.DO_NOTHING,
         db_constraint=False,
+        db_index=False,
         related_name="sent_messages",
     )
     content = models.TextField()
@@ -148,7 +150,7 @@ class Message(models.Model):
                 fields=["conversation", "sequence"], name="message_sequence_once"
             ),
             models.UniqueConstraint(
-                fields=["conversation", "sender", "client_message_id"], name="message_sent_once"
+                fields=["conversation", "client_message_id", "sender"], name="message_sent_once"
             ),
             # NULLs are distinct to the constraint above: server code's own posts need theirs.
             models.UniqueConstraint(
@@ -160,6 +162,8 @@ class Message(models.Model):
         indexes = [
             # Unread counts: how many of the messages above a read position are one's own.
             models.Index(fields=["conversation", "sender", "sequence"], name="message_own"),
+            # The admin's list of a sender's messages, the newest first.
+            models.Index(fields=["sender", "id"], name="message_of_sender"),
         ]
 
     def __str__(self) -> str:

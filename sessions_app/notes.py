@@ -6,7 +6,6 @@ that takes no writes holds up those who write, and nobody who reads.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +15,14 @@ from django.db.models import QuerySet
 from ovara import background
 from ovara.errors import NotFound
 from ovara.group_commit import GroupCommit
+from ovara.pairs import few_by_few
 from ovara.times import now
 from ovara.transactions import in_batch
 from ovara.turns import in_turn
 from ovara.write_health import write_health
 from sessions_app.models import Conversation, Participant, Session
 from sessions_app.records import UserRef
+from sessions_app.sessions import session_end
 from sessions_app.signals import read_moved, session_state_changed
 from sessions_app.validation import check_json_object
 
@@ -164,21 +165,13 @@ def _write_moves(moves: Sequence[MoveRead]) -> list[Position | Exception]:
 
 
 def _positions(moves: Sequence[MoveRead]) -> dict[Place, int]:
-    wanted: dict[str, set[str]] = defaultdict(set)
-    for note in moves:
-        wanted[note.conversation_id].add(note.user_id)
-    rows = (
-        Participant.objects.filter(
-            conversation_id__in=list(wanted), user_id__in=set().union(*wanted.values())
-        )
-        .order_by()
-        .values_list("conversation_id", "user_id", "last_read_sequence")
-    )
-    return {
-        (str(conversation_id), str(user_id)): position
-        for conversation_id, user_id, position in rows
-        if str(user_id) in wanted[str(conversation_id)]
-    }
+    wanted = {note.place for note in moves}
+    found: dict[Place, int] = {}
+    for conversations, users in few_by_few(wanted):
+        rows = Participant.objects.filter(conversation_id__in=conversations, user_id__in=users)
+        for row in rows.order_by().values_list("conversation_id", "user_id", "last_read_sequence"):
+            found[str(row[0]), str(row[1])] = row[2]
+    return {place: position for place, position in found.items() if place in wanted}
 
 
 def _part(place: Place) -> QuerySet[Participant]:
@@ -188,10 +181,12 @@ def _part(place: Place) -> QuerySet[Participant]:
 def _write_states(replacements: Sequence[ReplaceState]) -> set[str]:
     """Write the newest state of each session; the sessions that are not there."""
     newest = {note.session_id: note.state for note in replacements}
+    moment = now()
+    used = {"last_active_at": moment, "expires_at": session_end(moment)}
     return {
         session_id
         for session_id, state in newest.items()
-        if not Session.objects.filter(pk=session_id).update(state=state, last_active_at=now())
+        if not Session.objects.filter(pk=session_id).update(state=state, **used)
     }
 
 

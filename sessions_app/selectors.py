@@ -18,14 +18,12 @@ from django.db.models import QuerySet
 
 from ovara.accounts.models import User
 from ovara.errors import Invalid, NotFound
+from ovara.pairs import few_by_few
 from ovara.times import now
 from sessions_app.journal import records_of
 from sessions_app.models import Conversation, Message, Participant, Session
 from sessions_app.records import MessagePage, MessageRecord, UserRef
 from sessions_app.unread import unread_by_part
-
-# Conversations in one query: databases bound its variables.
-_CONVERSATIONS_PER_QUERY = 200
 
 HISTORY_DEFAULT_LIMIT = 50
 HISTORY_MAX_LIMIT = 200
@@ -68,6 +66,22 @@ def conversations_of(user: User) -> QuerySet[Conversation]:
     return Conversation.objects.filter(participants__user=user)
 
 
+class ConversationPages:
+    """`conversations_of` for a paginator: to count them takes the user's parts alone."""
+
+    def __init__(self, user: User) -> None:
+        self._user = user
+
+    def count(self) -> int:
+        return Participant.objects.filter(user=self._user).count()
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def __getitem__(self, page: slice) -> list[Conversation]:
+        return list(conversations_of(self._user)[page])
+
+
 def conversation_for(*, user: User, conversation_id: str) -> Conversation:
     """The conversation, for one of its participants.
 
@@ -89,17 +103,10 @@ def is_participant(*, conversation_id: str, user_id: str) -> bool:
 
 def participants_among(places: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
     """Those of some pairs (conversation id, user id) in which the user has a part."""
-    by_conversation: dict[str, set[str]] = {}
-    for conversation_id, user_id in places:
-        by_conversation.setdefault(conversation_id, set()).add(user_id)
     found: set[tuple[str, str]] = set()
-    ids = sorted(by_conversation)
-    for start in range(0, len(ids), _CONVERSATIONS_PER_QUERY):
-        some = ids[start : start + _CONVERSATIONS_PER_QUERY]
-        rows = Participant.objects.filter(
-            conversation_id__in=some, user_id__in=set().union(*(by_conversation[k] for k in some))
-        )
-        pairs = rows.values_list("conversation_id", "user_id")
+    for conversations, users in few_by_few(places):
+        rows = Participant.objects.filter(conversation_id__in=conversations, user_id__in=users)
+        pairs = rows.order_by().values_list("conversation_id", "user_id")
         found.update((str(conversation_id), str(user_id)) for conversation_id, user_id in pairs)
     return found.intersection(places)
 

@@ -47,7 +47,8 @@ class ConversationsView(GenericAPIView[Conversation]):
     def get(self, request: Request) -> Response:
         """Those in which the caller has a part, the most recent first."""
         user = caller(request)
-        page = self.paginate_queryset(selectors.conversations_of(user))
+        pages: Any = selectors.ConversationPages(user)
+        page = self.paginate_queryset(pages)
         details = selectors.conversation_details(conversations=page or [], user_id=str(user.pk))
         return self.get_paginated_response(self.get_serializer(details, many=True).data)
 

@@ -71,6 +71,17 @@ def live_connections() -> QuerySet[Connection]:
     return Connection.objects.filter(live_filter(live_node_ids()))
 
 
+def live_among(**conditions: Any) -> list[Connection]:
+    """The live connections that meet conditions which few can meet.
+
+    The database is not told which nodes live: nodes are so few that it may well begin with them,
+    and go through all that they hold.
+    """
+    alive = set(live_node_ids())
+    rows = Connection.objects.filter(Connection.open_filter(), **conditions).order_by()
+    return [row for row in rows if row.node_id in alive]
+
+
 def live_filter(node_ids: list[uuid.UUID]) -> Q:
     """The condition for a connection to be live, given the live nodes."""
     return Q(disconnected_at__isnull=True, node_id__in=node_ids)
@@ -88,27 +99,26 @@ def live_counts(
     alive = (live_node_ids() if node_ids is None else node_ids) if wanted else ()
     if not alive:
         return Counter()
-    if (prepared := _COUNTS.get(field)) is not None:
-        found = prepared.rows(list(alive), [key_of(one) for one in wanted])
-        return Counter({as_uuid(value): count for value, count in found})
-    if field == "ip_address":
-        found = _COUNTS_BY_ADDRESS.rows(list(alive), [ip_address(one) for one in wanted])
-        return Counter({str(value): count for value, count in found})
-    rows: Any = Connection.objects.filter(live_filter(list(alive)), **{f"{field}__in": wanted})
-    counts = rows.order_by().values_list(field).annotate(Count("pk"))
-    return Counter({str(value): count for value, count in counts})
+    is_address = field == "ip_address"
+    keys = [ip_address(one) if is_address else key_of(one) for one in wanted]
+    counts: Counter[str] = Counter()
+    nodes = {str(node_id) for node_id in alive}
+    for value, node_id, count in _COUNTS[field].rows(keys):
+        if as_uuid(node_id) in nodes:
+            counts[str(value) if is_address else as_uuid(value)] += count
+    return counts
 
 
 def _counts_by(field: str) -> PreparedSelect:
-    def build(node_ids: list[uuid.UUID], values: list[Any]) -> Any:
+    def build(values: list[Any]) -> Any:
         if field == "ip_address":
             values = [str(value) for value in values]
-        rows = Connection.objects.filter(live_filter(node_ids), **{f"{field}__in": values})
-        return rows.order_by().values_list(field).annotate(Count("pk"))
+        rows = Connection.objects.filter(Connection.open_filter(), **{f"{field}__in": values})
+        # The nodes are compared here: see `live_among`.
+        return rows.order_by().values_list(field, "node_id").annotate(Count("pk"))
 
     return PreparedSelect(build)
 
 
 _MARKS = PreparedSelect(lambda: _unstopped().order_by().values_list("pk", "last_heartbeat"))
-_COUNTS = {field: _counts_by(field) for field in ("client_id", "user_id")}
-_COUNTS_BY_ADDRESS = _counts_by("ip_address")
+_COUNTS = {field: _counts_by(field) for field in ("client_id", "user_id", "ip_address", "node_id")}

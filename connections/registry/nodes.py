@@ -180,8 +180,7 @@ def connections_purge() -> int:
     old = list(connections_past_retention().values_list("pk", flat=True))
     for start in range(0, len(old), 500):
         Connection.objects.filter(pk__in=old[start : start + 500]).delete()
-    used = set(Connection.objects.order_by().values_list("node_id", flat=True).distinct())
     stopped = Node.objects.filter(stopped_at__lt=_retention_cutoff()).values_list("pk", flat=True)
-    unused = [pk for pk in stopped if pk not in used]
+    unused = [pk for pk in stopped if not Connection.objects.filter(node_id=pk).exists()]
     Node.objects.filter(pk__in=unused).delete()
     return len(old)

@@ -21,9 +21,10 @@ from django.db import connection, transaction
 from connections.models import Subscription
 from ovara.conf import ovara_settings
 from ovara.errors import NotFound
+from ovara.pairs import few_by_few
 from ovara.times import now
-from sessions_app.models import Participant
 from sessions_app.records import UserRef
+from sessions_app.selectors import participants_among
 
 # Subscriptions that one `Settle` removes at the most: under SQLite's limit of variables in a
 # statement, and soon done. What is left after a mass departure waits for the next heartbeat.
@@ -91,7 +92,7 @@ TELLING = (Subscribe, SetAway, Expel, Settle)
 
 def write_subscribes(jobs: Sequence[Subscribe]) -> list[list[PresenceChange] | NotFound]:
     """Add subscriptions; for each what others shall hear, or NotFound without a part."""
-    parts = _parts({job.conversation_id for job in jobs}, {job.user.id for job in jobs})
+    parts = participants_among({(job.conversation_id, job.user.id) for job in jobs})
     allowed = [job for job in jobs if (job.conversation_id, job.user.id) in parts]
     present = _hold({(job.conversation_id, job.user.id) for job in allowed})
     known = {(str(row.connection_id), str(row.conversation_id)): row for row in present.rows}
@@ -206,11 +207,14 @@ class _Presence:
 
     def __init__(self, places: Iterable[Place]) -> None:
         wanted = set(places)
-        rows = Subscription.objects.filter(
-            conversation_id__in={conversation_id for conversation_id, _ in wanted},
-            user_id__in={user_id for _, user_id in wanted},
-        )
-        self.rows = list(rows) if wanted else []
+        self.rows = [
+            row
+            for conversations, users in few_by_few(wanted)
+            for row in Subscription.objects.filter(
+                conversation_id__in=conversations, user_id__in=users
+            )
+            if _place(row) in wanted
+        ]
         self._by_place: dict[Place, list[Subscription]] = defaultdict(list)
         for row in self.rows:
             self.add(row)
@@ -266,13 +270,6 @@ def _change(
     if after is None:
         return [PresenceChange(conversation_id, "left", user, before or "active")]
     return [PresenceChange(conversation_id, "state", user, after)]
-
-
-def _parts(conversation_ids: set[str], user_ids: set[str]) -> set[Place]:
-    rows = Participant.objects.filter(
-        conversation_id__in=conversation_ids, user_id__in=user_ids
-    ).values_list("conversation_id", "user_id")
-    return {(str(conversation_id), str(user_id)) for conversation_id, user_id in rows}
 
 
 def _users(user_ids: Iterable[str]) -> dict[str, UserRef]:

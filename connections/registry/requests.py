@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from connections.models import CLOSE_REASON_MAX_LENGTH, Connection
-from connections.registry.liveness import live_connections
+from connections.registry.liveness import live_among
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,7 @@ def write_requests(jobs: Sequence[RequestClose]) -> list[dict[str, str]]:
 
 
 def _write(job: RequestClose) -> dict[str, str]:
-    rows = live_connections().filter(pk__in=job.connection_ids)
-    nodes = {str(pk): str(node) for pk, node in rows.values_list("pk", "node_id")}
+    nodes = {str(row.pk): str(row.node_id) for row in live_among(pk__in=job.connection_ids)}
     Connection.objects.filter(pk__in=list(nodes), disconnected_at__isnull=True).update(
         requested_close_code=job.code,
         requested_close_reason=job.reason[:CLOSE_REASON_MAX_LENGTH],

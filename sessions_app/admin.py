@@ -17,10 +17,7 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from ovara.admin import (
-    ReadOnlyAdmin,
-    TextFilter,
-    UserFilter,
+from ovara.admin.cells import (
     as_json,
     in_words,
     link,
@@ -31,6 +28,8 @@ from ovara.admin import (
     table,
     time_column,
 )
+from ovara.admin.filters import UserFilter
+from ovara.admin.lists import REACH, ReadOnlyAdmin
 from ovara.times import now
 from sessions_app.models import Conversation, Message, Participant, Session
 
@@ -67,7 +66,7 @@ class SessionAdmin(ReadOnlyAdmin[Session]):
     )
     list_select_related = ("user",)
     list_filter = (ExpiredFilter, UserFilter)
-    search_fields = ("user__username__icontains",)
+    search_user_field = "user_id"
     search_id_fields = ("id", "client_id", "user_id")
     search_help_text = "A session, client or user id, or a part of the user name."
     fields = (
@@ -105,12 +104,12 @@ class SessionAdmin(ReadOnlyAdmin[Session]):
         return request.user.has_perm("sessions_app.delete_session")
 
 
-class ParticipantFilter(TextFilter):
+class ParticipantFilter(UserFilter):
     """Conversations in which this user has a part."""
 
     title = "participant"
     parameter_name = "participant"
-    lookup = "participants__user__username"
+    lookup = "participants__user_id"
 
 
 def _participant_count() -> Coalesce:
@@ -138,7 +137,8 @@ class ConversationAdmin(ReadOnlyAdmin[Conversation]):
     )
     list_select_related = ("created_by",)
     list_filter = (ParticipantFilter,)
-    search_fields = ("title__icontains", "created_by__username__icontains")
+    search_fields = ("title__icontains",)
+    search_user_field = "created_by_id"
     search_id_fields = ("id", "created_by_id")
     search_help_text = "A conversation id, or a part of the title or of its maker's name."
     fields = (
@@ -200,17 +200,18 @@ class ConversationAdmin(ReadOnlyAdmin[Conversation]):
         )
 
 
-class SenderFilter(TextFilter):
+class SenderFilter(UserFilter):
     """Messages of the user with exactly this name."""
 
     title = "sender"
     parameter_name = "sender"
-    lookup = "sender__username"
+    lookup = "sender_id"
 
 
 @admin.register(Message)
 class MessageAdmin(ReadOnlyAdmin[Message]):
-    """Messages, the newest first. Searching content reads every message: narrow it by a filter."""
+    """Messages, the newest first. What is older than the newest ones is found by its conversation
+    or its sender: no index knows the words of a message."""
 
     list_display = (
         "sequence",
@@ -224,12 +225,16 @@ class MessageAdmin(ReadOnlyAdmin[Message]):
     list_display_links = ("sequence", "short_content")
     list_select_related = ("conversation", "sender")
     list_filter = ("role", "status", SenderFilter)
-    # Keys begin with the time, and are the one index over all conversations.
-    ordering = ("-pk",)
     sortable_by = ()
     search_fields = ("content__icontains",)
     search_id_fields = ("id", "conversation_id", "sender_id")
-    search_help_text = "A message, conversation or sender id, or a part of the content."
+    id_ordering = {"conversation_id": "-sequence"}
+    narrowing = ("conversation", "sender")
+    unindexed = ("role", "status")
+    search_help_text = (
+        "A message, conversation or sender id, or a part of the content: of one conversation or "
+        f"sender where the list is narrowed to it, else of the newest {REACH:,} messages."
+    )
     fields = (
         "id",
         "conversation",
@@ -242,6 +247,10 @@ class MessageAdmin(ReadOnlyAdmin[Message]):
         "client_message_id",
         "created_at",
     )
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        # The same order, by the index that a conversation's messages have.
+        return ("-sequence",) if "conversation" in request.GET else ("-pk",)
 
     @admin.display(description="content")
     def short_content(self, message: Message) -> str:

@@ -8,15 +8,9 @@ from django.http import HttpRequest
 
 from connections.admin.states import open_count
 from connections.models import Client
-from ovara.admin import (
-    NOTHING,
-    ReadOnlyAdmin,
-    UserFilter,
-    link,
-    link_column,
-    list_link,
-    time_column,
-)
+from ovara.admin.cells import NOTHING, link, link_column, list_link, time_column
+from ovara.admin.filters import UserFilter
+from ovara.admin.lists import ReadOnlyAdmin
 from sessions_app.models import Session
 
 
@@ -33,7 +27,7 @@ class ClientAdmin(ReadOnlyAdmin[Client]):
     )
     list_select_related = ("user",)
     list_filter = (UserFilter,)
-    search_fields = ("user__username__icontains",)
+    search_user_field = "user_id"
     search_id_fields = ("id", "user_id")
     search_help_text = "A client or user id, or a part of the user name."
     fields = ("id", "label", "user", "session", "open_connections", "first_seen", "last_seen")

@@ -23,10 +23,8 @@ from connections.admin.states import (
     state_filter,
 )
 from connections.models import Connection, Node, Subscription
-from ovara.admin import (
+from ovara.admin.cells import (
     NOTHING,
-    ReadOnlyAdmin,
-    UserFilter,
     as_id,
     in_words,
     link,
@@ -35,6 +33,8 @@ from ovara.admin import (
     table,
     time_column,
 )
+from ovara.admin.filters import UserFilter
+from ovara.admin.lists import ReadOnlyAdmin
 
 # The newest nodes that the filter offers; an older one is reached from its own page.
 NODES_OFFERED = 20
@@ -100,7 +100,8 @@ class ConnectionAdmin(ReadOnlyAdmin[Connection]):
     )
     list_select_related = ("user", "client", "node")
     list_filter = (StateFilter, UserFilter, NodeFilter)
-    search_fields = ("user__username__icontains", "ip_address__startswith")
+    search_fields = ("ip_address__startswith",)
+    search_user_field = "user_id"
     search_id_fields = ("id", "client_id", "user_id", "session_id")
     search_help_text = (
         "A whole id (connection, client, session, user), a part of the user name, "
@@ -131,7 +132,8 @@ class ConnectionAdmin(ReadOnlyAdmin[Connection]):
     )
 
     def get_ordering(self, request: HttpRequest) -> Any:
-        return (live_first().asc(), "-connected_at", "-pk")
+        is_one_state = request.GET.get(StateFilter.parameter_name) in (LIVE, LOST)
+        return (*([] if is_one_state else live_first()), "-connected_at", "-pk")
 
     @admin.display
     def connection(self, connection: Connection) -> SafeString:

@@ -8,7 +8,8 @@ from django.http import HttpRequest
 
 from connections.admin.states import LIVE, LOST, node_is_alive, open_count
 from connections.models import Node
-from ovara.admin import ReadOnlyAdmin, list_link, time_column
+from ovara.admin.cells import list_link, time_column
+from ovara.admin.lists import ReadOnlyAdmin
 
 
 @admin.register(Node)

@@ -17,7 +17,8 @@ from django.http import HttpRequest
 from django.utils.html import format_html_join
 
 from ovara.accounts.models import RevokedToken, User
-from ovara.admin import SearchAdmin, list_link, time_column
+from ovara.admin.cells import list_link, time_column
+from ovara.admin.lists import SearchAdmin
 from ovara.conf import ovara_settings
 from ovara.times import now
 

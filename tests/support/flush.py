@@ -18,6 +18,11 @@ KEPT = frozenset({ContentType, Permission})
 
 def delete_rows(case: TransactionTestCase) -> None:
     """Takes the place of `TransactionTestCase._fixture_teardown`."""
+    delete_all_rows()
+
+
+def delete_all_rows() -> None:
+    """Empty the default database, but for what the migrations made."""
     models = [model for model in apps.get_models(include_auto_created=True) if model not in KEPT]
     # The order does not matter: foreign keys are checked at the end.
     with transaction.atomic():

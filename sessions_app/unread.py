@@ -9,16 +9,22 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet
 
+from ovara.prepared import PreparedSelect, as_uuid
 from sessions_app.models import Conversation, Message, Participant
 
-# Read positions in one query: each is a branch of its condition, and databases bound its depth.
-_POSITIONS_PER_QUERY = 200
+# Read positions in one query: each is a branch of its condition, and databases bound its depth. A
+# power of two, which is how many a prepared statement has room for.
+_POSITIONS_PER_QUERY = 256
 # Values in one query's list: databases bound its variables.
 _VALUES_PER_QUERY = 200
+
+Place = tuple[str, str]  # conversation id, user id
+Part = tuple[str, str, int]  # a place, and its read position
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,67 +52,92 @@ def conversation_news(
 
 
 def _news(ids: Sequence[str], user_ids: Collection[str]) -> list[ConversationNews]:
-    rows = list(
+    rows = (
         Conversation.objects.filter(pk__in=ids)
         .order_by()
         .values_list("pk", "title", "last_sequence")
     )
-    news = {pk: ConversationNews(str(pk), title, last) for pk, title, last in rows}
+    news = {str(pk): ConversationNews(str(pk), title, last) for pk, title, last in rows}
     if user_ids:
-        last_sequences = {pk: last for pk, _, last in rows}
-        counts = unread_by_part(last_sequences, _parts(ids, user_ids))
-        for (conversation_id, user_id), count in counts.items():
-            news[conversation_id].unread[str(user_id)] = count
+        last_sequences = {key: one.last_sequence for key, one in news.items()}
+        for place, count in _unread(last_sequences, _parts(ids, user_ids)).items():
+            news[place[0]].unread[place[1]] = count
     return list(news.values())
 
 
-def _parts(ids: Sequence[str], user_ids: Collection[str]) -> list[Participant]:
+def _parts(ids: Sequence[str], user_ids: Collection[str]) -> list[Part]:
     """The parts that these users have in these conversations."""
-    parts: QuerySet[Participant] = Participant.objects.filter(conversation_id__in=ids).order_by()
+    conversations = [UUID(one) for one in ids]
     if len(user_ids) <= _VALUES_PER_QUERY:
-        return list(parts.filter(user_id__in=sorted(user_ids)))
-    return [part for part in parts if str(part.user_id) in user_ids]
+        rows = _PARTS_OF.rows(conversations, [UUID(one) for one in sorted(user_ids)])
+    else:
+        rows = _PARTS.rows(conversations)
+    parts = [(as_uuid(conversation), as_uuid(user), read) for conversation, user, read in rows]
+    return [part for part in parts if part[1] in user_ids]
 
 
 def unread_by_part(
     last_sequences: dict[UUID, int], parts: Iterable[Participant]
 ) -> dict[tuple[UUID, UUID], int]:
     """Unread messages by (conversation, user), of those parts whose conversation is known."""
-    above = {
-        (part.conversation_id, part.user_id): part
-        for part in parts
-        if part.conversation_id in last_sequences
-    }
-    own = _own_above(
-        [
-            part
-            for part in above.values()
-            if part.last_read_sequence < last_sequences[part.conversation_id]
-        ]
+    found = _unread(
+        {str(key): last for key, last in last_sequences.items()},
+        [(str(one.conversation_id), str(one.user_id), one.last_read_sequence) for one in parts],
     )
     return {
-        key: max(0, last_sequences[key[0]] - part.last_read_sequence - own.get(key, 0))
-        for key, part in above.items()
+        (UUID(conversation_id), UUID(user_id)): count
+        for (conversation_id, user_id), count in found.items()
     }
 
 
-def _own_above(parts: Sequence[Participant]) -> dict[tuple[UUID, UUID], int]:
+def _unread(last_sequences: dict[str, int], parts: Iterable[Part]) -> dict[Place, int]:
+    above = {
+        (conversation_id, user_id): read
+        for conversation_id, user_id, read in parts
+        if conversation_id in last_sequences
+    }
+    own = _own_above([(*key, read) for key, read in above.items() if read < last_sequences[key[0]]])
+    return {
+        key: max(0, last_sequences[key[0]] - read - own.get(key, 0)) for key, read in above.items()
+    }
+
+
+def _own_above(parts: Sequence[Part]) -> dict[Place, int]:
     """How many messages above their read position the participants sent themselves."""
-    counts: dict[tuple[UUID, UUID], int] = {}
+    counts: dict[Place, int] = {}
     for start in range(0, len(parts), _POSITIONS_PER_QUERY):
-        positions = (
-            Q(
-                conversation_id=part.conversation_id,
-                sender_id=part.user_id,
-                sequence__gt=part.last_read_sequence,
-            )
-            for part in parts[start : start + _POSITIONS_PER_QUERY]
+        conversations, users, positions = zip(
+            *parts[start : start + _POSITIONS_PER_QUERY], strict=True
         )
-        rows = (
-            Message.objects.filter(reduce(or_, positions))
-            .order_by()
-            .values_list("conversation_id", "sender_id")
-            .annotate(Count("pk"))
+        rows = _OWN.rows(
+            [UUID(one) for one in conversations], [UUID(one) for one in users], list(positions)
         )
-        counts |= {(conversation, sender): count for conversation, sender, count in rows}
+        counts |= {(as_uuid(conversation), as_uuid(user)): own for conversation, user, own in rows}
     return counts
+
+
+def _own(
+    conversations: list[UUID], users: list[UUID], positions: list[int]
+) -> QuerySet[Message, tuple[Any, ...]]:
+    places = (
+        Q(conversation_id=conversation, sender_id=user, sequence__gt=position)
+        for conversation, user, position in zip(conversations, users, positions, strict=True)
+    )
+    return (
+        Message.objects.filter(reduce(or_, places))
+        .order_by()
+        .values_list("conversation_id", "sender_id")
+        .annotate(Count("pk"))
+    )
+
+
+def _part_rows(**where: list[UUID]) -> QuerySet[Participant, tuple[Any, ...]]:
+    columns = ("conversation_id", "user_id", "last_read_sequence")
+    return Participant.objects.filter(**where).order_by().values_list(*columns)
+
+
+_PARTS = PreparedSelect(lambda ids: _part_rows(conversation_id__in=ids))
+_PARTS_OF = PreparedSelect(
+    lambda ids, users: _part_rows(conversation_id__in=ids, user_id__in=users)
+)
+_OWN = PreparedSelect(_own)

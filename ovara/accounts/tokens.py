@@ -19,6 +19,7 @@ from ovara.accounts.services import revoke
 from ovara.accounts.token_backend import backend
 from ovara.conf import ovara_settings
 from ovara.errors import Unauthenticated
+from ovara.ids import is_id
 
 FAMILY_CLAIM = "fam"
 # Where a browser session keeps its family: named at sign-in, gone with the session's other data.
@@ -147,6 +148,8 @@ def _genuine(raw: str) -> VerifiedToken:
 
 
 def _user_id(claim: object) -> str:
+    if isinstance(claim, str) and is_id(claim):
+        return claim
     try:
         return str(uuid.UUID(str(claim)))
     except ValueError:

@@ -28,6 +28,8 @@ RETRY_SECONDS = (0.001, 0.005)
 # Whoever has waited for a second tries so many times as often more: a queue of sorts. Eight
 # processes with transactions of 0.1 s waited for 3.5 s at the longest, and with this for 2.
 IMPATIENCE = 8.0
+# Statements whose text is kept as SQLite wants it.
+TEXTS_REMEMBERED = 1_000
 
 # What this process has had open; the same path is not for a new database any more.
 _known: set[str] = set()
@@ -71,8 +73,13 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 @functools.cache
-def _patient(kind: type[sqlite3.Cursor]) -> type[sqlite3.Cursor]:
-    class PatientCursor(kind):  # type: ignore[misc, valid-type]
+def _patient(kind: Any) -> type[sqlite3.Cursor]:
+    @functools.lru_cache(TEXTS_REMEMBERED)
+    def converted(query: str) -> str:
+        converted: str = kind.convert_query(None, query)
+        return converted
+
+    class PatientCursor(kind):  # type: ignore[misc]
         def execute(self, *args: Any) -> Any:
             began_at = 0.0
             while True:
@@ -84,6 +91,12 @@ def _patient(kind: type[sqlite3.Cursor]) -> type[sqlite3.Cursor]:
                     if not is_busy(error) or waited >= self.connection.patience_seconds:
                         raise
                 pause(waited)
+
+        def convert_query(self, query: str, *, param_names: Any = None) -> Any:
+            """Django looks for its placeholders anew each time, and most texts come again."""
+            if param_names is None:
+                return converted(query)
+            return super().convert_query(query, param_names=param_names)
 
     return PatientCursor
 

@@ -79,7 +79,7 @@ def _patient(kind: Any) -> type[sqlite3.Cursor]:
         converted: str = kind.convert_query(None, query)
         return converted
 
-    class PatientCursor(kind):  # type: ignore[misc]
+    class PatientCursor(kind):
         def execute(self, *args: Any) -> Any:
             began_at = 0.0
             while True:

@@ -210,8 +210,8 @@ class SenderFilter(UserFilter):
 
 @admin.register(Message)
 class MessageAdmin(ReadOnlyAdmin[Message]):
-    """Messages, the newest first. What is older than the newest ones is found by its conversation
-    or its sender: no index knows the words of a message."""
+    """Messages, the newest first. What is older than the newest ones is found by its conversation:
+    no index knows the sender or the words of a message."""
 
     list_display = (
         "sequence",
@@ -229,11 +229,11 @@ class MessageAdmin(ReadOnlyAdmin[Message]):
     search_fields = ("content__icontains",)
     search_id_fields = ("id", "conversation_id", "sender_id")
     id_ordering = {"conversation_id": "-sequence"}
-    narrowing = ("conversation", "sender")
-    unindexed = ("role", "status")
+    narrowing = ("conversation",)
+    unindexed = ("role", "status", "sender", "sender_id")
     search_help_text = (
-        "A message, conversation or sender id, or a part of the content: of one conversation or "
-        f"sender where the list is narrowed to it, else of the newest {REACH:,} messages."
+        "A message or conversation id; or, of a conversation that the list is narrowed to, or else "
+        f"of the newest {REACH:,} messages: a sender id or a part of the content."
     )
     fields = (
         "id",

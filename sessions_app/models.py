@@ -125,7 +125,8 @@ class Message(models.Model):
     sequence = models.BigIntegerField()
     role = models.CharField(max_length=10, choices=MessageRole.choices, default=MessageRole.USER)
     # Kept when the account goes: without it two people's equal `client_message_id`s would collide,
-    # and neither account could be deleted. Others then see no sender.
+    # and neither account could be deleted. Others then see no sender. Without an index: every
+    # message would pay for what only the admin asks (docs/adr/0050-indexes.md).
     sender = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         null=True,
@@ -162,8 +163,6 @@ class Message(models.Model):
         indexes = [
             # Unread counts: how many of the messages above a read position are one's own.
             models.Index(fields=["conversation", "sender", "sequence"], name="message_own"),
-            # The admin's list of a sender's messages, the newest first.
-            models.Index(fields=["sender", "id"], name="message_of_sender"),
         ]
 
     def __str__(self) -> str:

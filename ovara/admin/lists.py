@@ -72,8 +72,9 @@ class SearchAdmin(_ModelAdmin[M]):
 
     An id is matched whole and alone: databases keep UUIDs in forms that have no substring.
     `search_id_fields` are tried in turn; `search_user_field` is the user that a name may be of.
-    Filters by `unindexed` parameters reach back as far as text does, unless one of `narrowing`
-    leaves few rows. Keys begin with the time, so that the newest rows have the greatest.
+    Filters by `unindexed` parameters, and ids in `unindexed` fields, reach back as far as text
+    does, unless one of `narrowing` leaves few rows. Keys begin with the time: the newest rows have
+    the greatest.
     """
 
     list_per_page = ROWS_PER_PAGE
@@ -100,12 +101,12 @@ class SearchAdmin(_ModelAdmin[M]):
     ) -> tuple[QuerySet[M], bool]:
         found = as_id(search_term) if self.search_id_fields else None
         if found is not None:
-            return self._with_id(queryset, found), False
+            return self._with_id(request, queryset, found), False
         by_text = bool(search_term and self.get_search_fields(request))
-        within_reach = queryset
-        if (by_text or _has(request, self.unindexed)) and not _has(request, self.narrowing):
-            within_reach = self._newest(queryset)
-        rows, may_repeat = super().get_search_results(request, within_reach, search_term)
+        rows = queryset
+        if by_text or _has(request, self.unindexed):
+            rows = self._within_reach(request, queryset)
+        rows, may_repeat = super().get_search_results(request, rows, search_term)
         if not search_term or not self.search_user_field:
             return rows, may_repeat
         wanted = self._of_users_named(search_term)
@@ -115,15 +116,19 @@ class SearchAdmin(_ModelAdmin[M]):
             wanted |= Q(pk__in=list(keys))
         return queryset.filter(wanted), False
 
-    def _with_id(self, queryset: QuerySet[M], value: Any) -> QuerySet[M]:
+    def _with_id(self, request: HttpRequest, queryset: QuerySet[M], value: Any) -> QuerySet[M]:
         for field in self.search_id_fields:
             rows = queryset.filter(**{field: value})
+            if field in self.unindexed:
+                rows = self._within_reach(request, rows)
             if rows.exists():
                 ordering = self.id_ordering.get(field)
                 return rows.order_by(ordering) if ordering else rows
         return queryset.none()
 
-    def _newest(self, queryset: QuerySet[M]) -> QuerySet[M]:
+    def _within_reach(self, request: HttpRequest, queryset: QuerySet[M]) -> QuerySet[M]:
+        if _has(request, self.narrowing):
+            return queryset
         keys = self.model._default_manager.order_by("-pk").values_list("pk", flat=True)
         for oldest in keys[REACH - 1 : REACH]:
             return queryset.filter(pk__gte=oldest)

@@ -51,7 +51,6 @@ NEEDED = [
     (Message, ("conversation_id", "client_message_id", "sender_id"), True, HAS_SENDER),
     (Message, ("conversation_id", "client_message_id"), True, NO_SENDER),
     (Message, ("conversation_id", "sender_id", "sequence"), False, None),
-    (Message, ("sender_id", "id"), False, None),
     (Message, ("id",), True, None),
     (Conversation, ("id",), True, None),
     (Conversation, ("-updated_at", "-id"), False, None),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from django.db.models import Q
+
 from connections import selectors
 from connections.models import Connection
 from connections.registry import write_batch as registry
@@ -12,6 +16,7 @@ from connections.registry.opening import Authenticate, Confirm, Open, Renew
 from connections.registry.presence import Expel, SetAway, Settle, Subscribe, Unsubscribe
 from connections.registry.requests import RequestClose
 from ovara.ids import new_id
+from ovara.times import now
 from sessions_app.models import Participant, Session
 from tests.stores.calls.calls import Calls, good, ref
 from tests.support.crowd import Crowd
@@ -19,37 +24,45 @@ from tests.support.crowd import Crowd
 CALLS = Calls()
 
 
-def identities(crowd: Crowd, count: int) -> list[Identity]:
-    """Of clients that were here before, and alice's."""
-    rows = Session.objects.order_by("pk").values_list("user_id", "client_id", "pk")[:count]
+def identities(count: int, *, expired: bool = False) -> list[Identity]:
+    """Of clients that were here before; or of some whose session has expired meanwhile."""
+    over = Q(expires_at__lte=now())
+    rows = Session.objects.filter(over if expired else Q(expires_at__gt=now())).order_by(
+        "expires_at"
+    )
     return [
         Identity(str(user), str(client), str(key), ("jti", "family"), "family")
-        for user, client, key in rows
+        for user, client, key in rows.values_list("user_id", "client_id", "pk")[:count]
     ]
 
 
-def opens(crowd: Crowd, count: int, *, known: bool = True) -> list[Open]:
+def opens(crowd: Crowd, who: Sequence[Identity | None]) -> list[Open]:
     return [
-        Open(str(new_id()), crowd.nodes[0], who if known else None, known, f"192.0.2.{n}", "B")
-        for n, who in enumerate(identities(crowd, count))
+        Open(str(new_id()), crowd.nodes[0], one, one is not None, f"192.0.2.{number}", "B")
+        for number, one in enumerate(who)
     ]
 
 
 @CALLS
 def opening(crowd: Crowd) -> None:
-    good(registry(opens(crowd, 1)))
+    good(registry(opens(crowd, identities(1))))
 
 
 @CALLS
 def opening_many(crowd: Crowd) -> None:
-    good(registry(opens(crowd, 50)))
+    good(registry(opens(crowd, identities(50))))
+
+
+@CALLS
+def opening_after_the_sessions_end(crowd: Crowd) -> None:
+    good(registry(opens(crowd, identities(2, expired=True))))
 
 
 @CALLS
 def authenticating(crowd: Crowd) -> None:
-    some = opens(crowd, 20, known=False)
+    who = identities(20)
+    some = opens(crowd, [None] * len(who))
     good(registry(some))
-    who = identities(crowd, 20)
     pairs = zip(some, who, strict=True)
     good(registry([Authenticate(one.connection_id, identity) for one, identity in pairs]))
     ids = [one.connection_id for one in some]

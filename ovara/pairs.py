@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 First = TypeVar("First", bound=Any)
 Second = TypeVar("Second", bound=Any)
 
-# Combinations that one query looks up at the most. Measured for 500 pairs on SQLite: 180 ms in one
-# query, 8 ms in queries of so many.
+# Combinations that one query looks up at the most. One query for 512 pairs took SQLite 180 ms, one
+# for 32 pairs 0.7 ms.
 COMBINATIONS = 256
 
 

@@ -13,7 +13,7 @@ from tests.conftest import SHARED_SERVER_SETTINGS, Connect, program
 from tests.support.client import WireClient
 from tests.support.database import Account, Database
 from tests.support.redis_server import RedisServer
-from tests.support.server import ServerKind, ServerProcess
+from tests.support.server import DEFAULT_KIND, ServerKind, ServerProcess
 
 # A node is noticed dead soon, so that tests are short.
 QUICK = SHARED_SERVER_SETTINGS | {
@@ -39,7 +39,7 @@ class Cluster:
         count: int,
         redis: RedisServer | Sequence[RedisServer],
         *,
-        kind: ServerKind = "daphne",
+        kind: ServerKind = DEFAULT_KIND,
         **environment: str,
     ) -> list[ServerProcess]:
         """`count` nodes with `QUICK` settings; they may be killed and restarted at will."""

@@ -38,14 +38,14 @@ def skewed(ahead_seconds: float = AHEAD_SECONDS) -> dict[str, str]:
 async def test_a_node_with_a_wrong_clock_lives_with_the_others_and_dies_like_them(
     redis_server: RedisServer,
     cluster: Cluster,
-    start_server: ServerWith,
+    server_with: ServerWith,
     make_conversation: MakeConversation,
     joined: Callable[..., Awaitable[WireClient]],
     rest: Callable[..., httpx.AsyncClient],
 ) -> None:
     lapse = {"OVARA_NODE_LAPSE_SECONDS": str(LAPSE_SECONDS)}
     (right,) = cluster.start(1, redis_server, **lapse)
-    wrong = start_server(
+    wrong = server_with(
         database=right.database, REDIS_URL=redis_server.url, **(QUICK | lapse | skewed())
     )
     alice, bob, staff = right.make_user(), right.make_user(), right.make_user(is_staff=True)
@@ -78,14 +78,14 @@ async def total(http: httpx.AsyncClient) -> int:
 async def test_clocks_that_differ_by_what_is_allowed_refuse_no_token_and_keep_most_of_the_grace(
     redis_server: RedisServer,
     cluster: Cluster,
-    start_server: ServerWith,
+    server_with: ServerWith,
     make_conversation: MakeConversation,
     connect: Connect,
     joined: Callable[..., Awaitable[WireClient]],
 ) -> None:
     settings = {"OVARA_PRESENCE_GRACE_SECONDS": str(GRACE_SECONDS)}
     (right,) = cluster.start(1, redis_server, **settings)
-    ahead = start_server(
+    ahead = server_with(
         database=right.database,
         REDIS_URL=redis_server.url,
         **(QUICK | settings | skewed(TOLERATED_SECONDS)),

@@ -73,7 +73,6 @@ async def test_a_drained_nodes_clients_are_on_the_other_within_seconds_and_miss_
 
 
 # MongoDB has no lock that leaves readers alone.
-@pytest.mark.stores("sqlite", "postgresql")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_second_sigterm_ends_at_once(
     server_with: ServerWith, connect: Connect, kind: Any

@@ -125,7 +125,6 @@ async def test_a_node_that_was_only_paused_sends_its_clients_to_be_registered_an
 
 
 # MongoDB has no lock that holds up those who write, and nobody who reads.
-@pytest.mark.stores("sqlite", "postgresql")
 async def test_a_node_that_was_taken_for_dead_never_says_of_its_own_people_that_they_are_not_here(
     redis_server: RedisServer,
     cluster: Cluster,

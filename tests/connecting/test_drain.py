@@ -102,7 +102,6 @@ def _message(conversation_id: str, number: int) -> dict[str, str]:
     }
 
 
-@pytest.mark.stores("sqlite", "postgresql")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_who_comes_while_the_server_drains_is_sent_away(
     server_with: ServerWith, connect: Connect, kind: str

@@ -162,7 +162,6 @@ async def test_a_node_alone_that_was_asleep_does_not_take_itself_for_dead(
 
 
 # MongoDB has no lock that leaves readers alone.
-@pytest.mark.stores("sqlite", "postgresql")
 async def test_nodes_that_could_not_write_their_heartbeats_do_not_take_each_other_for_dead(
     two_nodes: tuple[ServerProcess, ServerProcess],
     connect: Connect,

@@ -160,20 +160,19 @@ def test_a_wrong_database_url_is_refused_and_never_repeated(
     assert PASSWORD not in str(caught.value)
 
 
-# A MongoDB that is away has no test yet.
-@pytest.mark.stores("sqlite", "postgresql")
 async def test_a_database_that_is_away_is_said_and_the_server_waits_for_it(
     tmp_path: Path, connect: Connect, database_template: Database
 ) -> None:
     database = database_template.copy_to(tmp_path / "db.sqlite3")
-    url = f"postgres://ovara:{PASSWORD}@127.0.0.1:{free_port()}/ovara"
-    server = ServerProcess(
-        database, folder=tmp_path, kind="uvicorn", environment={"DATABASE_URL": url}
-    )
+    variable, scheme = "DATABASE_URL", "postgres"
+    if database.store.kind.startswith("mongodb"):
+        variable, scheme = "MONGODB_URI", "mongodb"
+    url = f"{scheme}://ovara:{PASSWORD}@127.0.0.1:{free_port()}/ovara"
+    server = ServerProcess(database, folder=tmp_path, kind="uvicorn", environment={variable: url})
     server.start()
     try:
-        line = await server.wait_for_log("ERROR connections node_not_started")
-        assert "DATABASE_URL" in line.string
+        line = await server.wait_for_log("ERROR connections node_not_started", timeout=10)
+        assert variable in line.string
         async with httpx.AsyncClient(base_url=server.url, timeout=15) as http:
             assert (await http.get("/healthz")).status_code == 200
             answer = await http.get("/readyz")

@@ -14,14 +14,28 @@ import psycopg
 import pytest
 
 from tests.frames.conftest import NO_SUCH_ID, SETTINGS, of_type, sequences
+from tests.support.database import Database
+from tests.support.stores import SecantusDB, kind_of_the_run
 
 
 @pytest.fixture(scope="module")
-def own_node(start_server):
+def own_node(start_server, own_mongodb):
     """A server whose database these tests lock and break."""
-    server = start_server(**SETTINGS, OVARA_PRESENCE_GRACE_SECONDS="0.3")
+    server = start_server(**SETTINGS, OVARA_PRESENCE_GRACE_SECONDS="0.3", database=own_mongodb)
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="module")
+def own_mongodb(tmp_path_factory, django_db_blocker):
+    """A database in a MongoDB that these tests may stop; None where they run on something else."""
+    if kind_of_the_run() != "mongodb":
+        yield None
+        return
+    store = SecantusDB()
+    store.start()
+    yield Database.migrated(tmp_path_factory.mktemp("mongodb"), django_db_blocker, store)
+    store.stop()
 
 
 @contextlib.contextmanager
@@ -48,8 +62,15 @@ def without_table(server, name):
 
 @contextlib.contextmanager
 def without_database(server):
-    """A PostgreSQL that does not serve: it ends our connections, and takes no others meanwhile."""
+    """One that does not serve: it ends our connections, and takes no others meanwhile."""
     store, name = server.database.store, server.database.name
+    if store.kind == "mongodb":
+        store.process.terminate()
+        try:
+            yield
+        finally:
+            store.start()
+        return
     store.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
     try:
         store.execute(
@@ -108,7 +129,6 @@ async def test_a_join_and_what_needs_it_can_be_sent_in_one_go(talk):
     assert of_type(bob, "error") == []
 
 
-@pytest.mark.stores("sqlite", "postgresql")
 async def test_a_slow_request_holds_up_only_its_own_conversation(own_node, new_talk):
     talk = await new_talk(own_node)
     other = await new_talk(own_node, talk.alice)
@@ -136,7 +156,6 @@ async def test_a_slow_request_holds_up_only_its_own_conversation(own_node, new_t
     await bob.expect("message")
 
 
-@pytest.mark.stores("sqlite", "postgresql")
 async def test_what_is_too_much_to_wait_is_overloaded_and_the_rest_is_done(own_node, new_talk):
     talk = await new_talk(own_node)
     alice, bob = await talk.joined(talk.alice), await talk.joined(talk.bob)
@@ -196,7 +215,7 @@ async def test_without_its_tables_the_server_says_overloaded_and_goes_on(own_nod
     await all_is_as_before(talk, alice, bob)
 
 
-@pytest.mark.stores("postgresql")
+@pytest.mark.stores("postgresql", "mongodb")
 async def test_without_its_database_the_server_says_overloaded_and_goes_on(own_node, new_talk):
     talk = await new_talk(own_node)
     alice, bob = await talk.joined(talk.alice), await talk.joined(talk.bob)
@@ -214,7 +233,9 @@ async def test_without_its_database_the_server_says_overloaded_and_goes_on(own_n
         (bob, {"type": "history", "conversation_id": NO_SUCH_ID}),
     ]
     with without_database(own_node):
-        # Each waits a while for a connection.
+        # Nobody is held up who needs nothing of it.
+        assert (await bob.request({"type": "ping"}))["type"] == "pong"
+        # Each of the others waits a while for a connection.
         answers = await asyncio.gather(
             *(client.request(request, timeout=60) for client, request in requests)
         )
@@ -248,6 +269,11 @@ def make_unreadable(server, message):
         with psycopg.connect(server.database.url) as connection:
             connection.execute(statement, (message["id"],))
         return
+    if server.database.store.kind == "mongodb":
+        messages = server.database.store.client[server.database.name]["sessions_app_message"]
+        key = {"id": message["id"].replace("-", "")}
+        assert messages.update_one(key, {"$set": {"created_at": "never"}}).modified_count == 1
+        return
     with database(server) as connection:
         connection.execute(
             "UPDATE sessions_app_message SET created_at = 'never' WHERE id = ?",
@@ -255,7 +281,7 @@ def make_unreadable(server, message):
         )
 
 
-@pytest.mark.stores("sqlite", "postgresql")
+@pytest.mark.stores("sqlite", "postgresql", "mongodb")
 async def test_what_nobody_foresaw_is_internal_and_the_connection_goes_on(own_node, new_talk):
     talk = await new_talk(own_node)
     alice = await talk.joined(talk.alice)

@@ -115,7 +115,6 @@ async def test_a_tab_that_authenticates_late_hears_it_too(tabs, connect, node, a
     assert await counts(late) == [2]
 
 
-@pytest.mark.stores("sqlite", "postgresql")
 async def test_the_last_count_tells_the_truth_however_tabs_come_and_go(tabs, node, rest, account):
     """Reloads: each tab closes and opens at once, in one batch of the registry or in several."""
     (watcher,) = await tabs(1)

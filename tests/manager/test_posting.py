@@ -171,7 +171,6 @@ async def test_messages_posted_at_once_come_in_the_order_of_their_sequences(
     assert live == list(range(1, 101))
 
 
-@pytest.mark.stores("sqlite", "postgresql")
 async def test_a_message_is_delivered_though_its_caller_lost_patience(
     manager: WebSocketManager,
 ) -> None:

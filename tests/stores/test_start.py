@@ -1,6 +1,7 @@
 """Every program says at its start which variable names a database that can't be used, and why.
 
-Never with the password. What makes an address wrong is listed in tests/connecting/test_start.py.
+Never with the password. What makes an address wrong is listed in tests/connecting/test_start.py,
+and for MongoDB in test_start_mongodb.py.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import pytest
 
 from tests.support.environment import ROOT, clean_environment, free_port
 from tests.support.process import ChildProcess
-from tests.support.stores import STRANGER, current_store, kind_of_the_run
+from tests.support.stores import STRANGER, SecantusDB, current_store, kind_of_the_run
 
 PASSWORD = "s3cr-et"
 PROGRAMS = {
@@ -32,12 +33,20 @@ def postgresql(*, user: str = "ovara", port: int | str = "", name: str = "postgr
     return {"DATABASE_URL": f"postgres://{user}:{PASSWORD}@127.0.0.1:{port}/{name}"}
 
 
+def mongodb(*, port: int | str = "") -> Variables:
+    port = port or current_store().port or ""
+    uri = f"mongodb://ovara:{PASSWORD}@127.0.0.1:{port}/"
+    return {"MONGODB_URI": uri, "MONGODB_DB_NAME": "ovara"}
+
+
 # By the run's kind of store: an address that is none, and one where nobody listens.
 UNREADABLE: dict[str, Callable[[], Variables]] = {
     "postgresql": lambda: postgresql(port="port"),
+    "mongodb": lambda: mongodb(port="port"),
 }
 AWAY: dict[str, Callable[[], Variables]] = {
     "postgresql": lambda: postgresql(port=free_port()),
+    "mongodb": lambda: mongodb(port=free_port()),
 }
 
 
@@ -125,3 +134,17 @@ def test_a_wrong_password_is_said_and_not_repeated(starts: Starts, program: str)
     said = complaint(starts(program, postgresql(user=STRANGER)))
     assert "The database that DATABASE_URL names cannot be used: " in said
     assert f'password authentication failed for user "{STRANGER}"' in said
+
+
+@pytest.mark.stores("mongodb")
+@every_program
+def test_a_mongodb_that_does_not_let_us_in_is_named(starts: Starts, program: str) -> None:
+    # Nobody has an account there.
+    store = SecantusDB("--auth")
+    try:
+        store.launch()
+        said = complaint(starts(program, mongodb(port=store.port)))
+    finally:
+        store.stop()
+    assert "The database that MONGODB_URI names cannot be used: " in said
+    assert "authentication failed" in said.lower()

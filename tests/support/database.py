@@ -112,7 +112,7 @@ class Database:
         return copy
 
     def write_lock(self) -> AbstractContextManager[None]:
-        """Nobody else can write meanwhile; reading goes on. Not on MongoDB, which has no such."""
+        """Nobody else can write meanwhile; reading goes on."""
         return self.store.write_lock(self.name)
 
     def run(self, action: Callable[[str], Result]) -> Result:

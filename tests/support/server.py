@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal, cast
 
@@ -82,8 +81,7 @@ class ServerProcess(ChildProcess):
     def pause(self) -> None:
         """SIGSTOP, until SIGCONT; but not while it writes: stopped in the midst of a transaction it
         would hold up everybody else for as long."""
-        has_lock = self.database.store.kind != "mongodb"
-        with self.database.write_lock() if has_lock else nullcontext():
+        with self.database.write_lock():
             self.signal(signal.SIGSTOP)
 
     def manage(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:

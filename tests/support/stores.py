@@ -230,8 +230,20 @@ class MongoDB(Store):
     def environment(self, name: str) -> dict[str, str]:
         return {"MONGODB_URI": self.uri, "MONGODB_DB_NAME": name}
 
-    def write_lock(self, name: str) -> Any:
-        raise NotImplementedError("MongoDB has no lock that leaves readers alone.")
+    def config(self, name: str, default: Mapping[str, Any]) -> dict[str, Any]:
+        return {**default, "HOST": self.uri, "NAME": name}
+
+    # What is locked: mongod has a lock for all its databases only.
+    lockable = "admin"
+
+    @contextlib.contextmanager
+    def write_lock(self, name: str) -> Iterator[None]:
+        locked = self.client[self.lockable or name]
+        locked.command("fsync", lock=True)
+        try:
+            yield
+        finally:
+            locked.command("fsyncUnlock")
 
     def copy(self, source: str, target: str) -> None:
         database = self.client[source]
@@ -244,13 +256,22 @@ class MongoDB(Store):
                 copied.insert_many(rows)
 
 
-class SecantusDB(MongoDB):
-    """A server of this run's own that speaks MongoDB's protocol; see `secantus.py`."""
+class SharedSecantusDB(MongoDB):
+    """The server that another process of the run has started, and ends; see `secantus.py`."""
+
+    lockable = ""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(f"mongodb://127.0.0.1:{port}/")
+
+
+class SecantusDB(SharedSecantusDB):
+    """A server of this run's own that speaks MongoDB's protocol."""
 
     def __init__(self, *options: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ovara-secantus-"))
         self.port: int = free_port()
-        super().__init__(f"mongodb://127.0.0.1:{self.port}/")
+        super().__init__(self.port)
         where = [
             "--port",
             str(self.port),
@@ -267,9 +288,12 @@ class SecantusDB(MongoDB):
         )
 
     def start(self) -> None:
-        self.process.launch()
-        # A client waits for its server.
+        self.launch()
         self.client.admin.command("ping")
+
+    def launch(self) -> None:
+        """Start it; its clients wait for it."""
+        self.process.launch()
 
     def stop(self) -> None:
         self.client.close()
@@ -332,7 +356,7 @@ def _shared_store(kind: str, port: int) -> Store:
     """The store that the process which started this one has started."""
     if kind == "postgresql":
         return SharedPostgreSQL(port)
-    return MongoDB(f"mongodb://127.0.0.1:{port}/")
+    return SharedSecantusDB(port)
 
 
 def kind_of_the_run() -> str:

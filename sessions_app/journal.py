@@ -13,14 +13,14 @@ off anywhere: docs/adr/0030-writes-without-transactions.md.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Max, QuerySet
 
 from ovara import background
 from ovara.errors import NotFound, Overloaded
@@ -29,7 +29,7 @@ from ovara.ids import key_of, new_text_id
 from ovara.pairs import few_by_few
 from ovara.prepared import PreparedInsert, PreparedSelect, PreparedUpdate, as_uuid
 from ovara.times import now, wire
-from ovara.transactions import batches_roll_back, in_batch
+from ovara.transactions import in_batch
 from ovara.turns import in_turn
 from ovara.write_health import write_health
 from sessions_app.models import Conversation, Message, Participant
@@ -136,14 +136,13 @@ def write_batch(drafts: Sequence[Draft]) -> list[Appended | Exception]:
     """Store `drafts` in one transaction; for each its message or its own error, in order.
 
     The first attempt is an optimist: it trusts the cached last sequences and that no
-    `client_message_id` is a repeat. The unique constraints say where it is wrong, the transaction
-    takes it back, and the next attempt looks first.
+    `client_message_id` is a repeat. The unique constraints say where it is wrong, and the next
+    attempt looks first. What stands before the wrong one is taken back by the transaction; where
+    there is none, the next attempt knows it by its id.
     """
     for attempt in range(MAX_ATTEMPTS):
-        # What can't be taken back must be right at once.
-        optimistic = attempt == 0 and batches_roll_back()
         try:
-            return in_batch(_BatchWriter(drafts, optimistic=optimistic).write)
+            return in_batch(_BatchWriter(drafts, optimistic=attempt == 0).write)
         except IntegrityError:
             # A repeat, or another process was first, or a row was deleted meanwhile.
             continue
@@ -204,9 +203,13 @@ class _BatchWriter:
         return cached if greatest is None else greatest
 
     def _stored_before(self) -> dict[tuple[str, str | None, str], MessageRecord]:
+        names = {(draft.conversation_id, draft.client_message_id) for draft in self.drafts}
         rows = [
-            *self._sent({draft.sender.id for draft in self.drafts if draft.sender}),
-            *self._sent(None),
+            row
+            for conversations, ids in few_by_few(names)
+            for row in Message.objects.filter(
+                conversation_id__in=conversations, client_message_id__in=ids
+            ).order_by()
         ]
         return {
             # Not the record's sender: an account that is gone shows none.
@@ -217,23 +220,6 @@ class _BatchWriter:
             ): record
             for row, record in zip(rows, records_of(rows), strict=True)
         }
-
-    def _sent(self, senders: set[str] | None) -> Iterator[Message]:
-        """Stored messages with the `client_message_id` of a draft of theirs; None: server code's.
-
-        The sender is asked for, since MongoDB has an index for those who have one, and one for
-        those who have none.
-        """
-        names = [
-            (draft.conversation_id, draft.client_message_id)
-            for draft in self.drafts
-            if (draft.sender is None) == (senders is None)
-        ]
-        by = Q(sender__isnull=True) if senders is None else Q(sender_id__in=senders)
-        for conversations, ids in few_by_few(names):
-            yield from Message.objects.filter(
-                by, conversation_id__in=conversations, client_message_id__in=ids
-            ).order_by()
 
     def _participants(self) -> set[tuple[str, str]]:
         pairs = {

@@ -82,8 +82,6 @@ def test_many_threads_leave_no_gap_and_no_double(talk: str) -> None:
     assert set(Conversation.objects.values_list("last_sequence", flat=True)) == {THREADS * EACH}
 
 
-# MongoDB's statements are no texts.
-@pytest.mark.stores("sqlite", "postgresql")
 def test_a_batch_takes_as_many_statements_as_a_single_message(talk: str) -> None:
     counts = []
     for batch in (["first"], ["a"], [f"{number}" for number in range(50)]):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import NotSupportedError
-from django.db.models import Index, Model
+from django.db.models import Index, Model, Q, UniqueConstraint
 from django_mongodb_backend.schema import DatabaseSchemaEditor as MongoSchemaEditor
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
@@ -45,7 +45,7 @@ class SchemaEditor(MongoSchemaEditor):
             super().add_index(model, index, field=field, **options)
             return
         columns = [(field, ASCENDING)] if field else _columns(model, index)
-        condition = _no_nulls(columns) | _only(model, index.condition)
+        condition = _no_nulls(model, columns) | _only(model, index.condition)
         partial = {"partialFilterExpression": condition} if condition else {}
         keys = [(column.column, order) for column, order in columns]
         made = IndexModel(keys, name=index.name, unique=True, **partial)
@@ -59,16 +59,27 @@ def _columns(model: type[Model], index: Index) -> Columns:
     ]
 
 
-def _no_nulls(columns: Columns) -> dict[str, Any]:
-    """In SQL no NULL is equal to another: rows without a value must stay outside."""
+def _no_nulls(model: type[Model], columns: Columns) -> dict[str, Any]:
+    """In SQL no NULL is equal to another: rows without a value must stay outside. Not where another
+    constraint has them unique too: then one index holds every row, and serves every query."""
     condition: dict[str, Any] = {}
     for column, _ in columns:
-        if column.null:
+        if column.null and not _is_unique_when_empty(model, columns, column):
             if not _is_text(column):
                 raise NotSupportedError(f"A unique index on {column}, which may be empty.")
             # Every query for a certain text implies it.
             condition[column.column] = {"$gte": ""}
     return condition
+
+
+def _is_unique_when_empty(model: type[Model], columns: Columns, column: Any) -> bool:
+    others = {other.name for other, _ in columns if other is not column}
+    return any(
+        isinstance(constraint, UniqueConstraint)
+        and set(constraint.fields) == others
+        and constraint.condition == Q((f"{column.name}__isnull", True))
+        for constraint in model._meta.constraints
+    )
 
 
 def _is_text(column: Any) -> bool:

@@ -87,7 +87,7 @@ def sample_name(metric: MetricWrapperBase) -> str:
 
 
 def test_the_events_of_the_log_are_those_of_the_code() -> None:
-    logged = set(re.findall(r"\bfields\(\s*\"([a-z_]+)\"", sources()))
+    logged = set(re.findall(r"\b(?:fields|_log)\(\s*\"([a-z_]+)\"", sources()))
     described = {name for row in table_rows(PAGE, "Logs") for name in codes(row[0])}
     assert described == logged
 

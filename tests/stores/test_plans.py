@@ -33,8 +33,14 @@ LARGE = Size(*(TIMES * number for number in dataclasses.astuple(SMALL)))
 REACH = 250
 # Tables are small, and depths of trees, numbers of chunks and luck of the draw differ.
 SLACK, SLACK_STEPS = 1.5, 60
-# What may cost more where there is more: a node's own open connections; all users' names.
-MORE_BY_NATURE = {"Connection of a node"} | {name for name in ADMIN if "by " in name}
+# What may cost more where there is more: a node's own open connections; sessions that have expired,
+# until they fill a page; all users' names.
+MORE_BY_NATURE = {"Connection of a node", "Session expired"} | {
+    name for name in ADMIN if "by " in name
+}
+# Pairs are looked up a few at a time: in how many queries depends on which they are.
+FEW_BY_FEW = {"joining_of_many_in_many", "messages_of_many_in_many"}
+SLACK_QUERIES = 4
 
 CALLS: dict[str, Call] = HOT | SWEEPS | ADMIN
 same_at_every_size = pytest.mark.parametrize("name", sorted((HOT | ADMIN).keys() - MORE_BY_NATURE))
@@ -92,7 +98,8 @@ def test_no_query_reads_the_whole_of_a_table_that_grows(name: str, measured: Mea
 
 @same_at_every_size
 def test_as_many_queries_are_made_on_a_large_database(name: str, measured: Measured) -> None:
-    assert len(measured.large[name].statements) == len(measured.small[name].statements)
+    small, large = (len(one[name].statements) for one in (measured.small, measured.large))
+    assert abs(large - small) <= (SLACK_QUERIES if name in FEW_BY_FEW else 0)
 
 
 @same_at_every_size

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,12 @@ SHARED_SERVER_SETTINGS = {
 
 ServerWith = Callable[..., ServerProcess]
 Connect = Callable[..., Awaitable[WireClient]]
+
+
+def pytest_configure() -> None:
+    # A shell ignores it in what it starts with `&`, and the servers that tests start inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

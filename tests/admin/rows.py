@@ -44,7 +44,7 @@ def make_connection(
     user = user or make_user()
     session = make_session(user)
     if closed is not None:
-        fields |= {"disconnected_at": now(), "close_code": closed}
+        fields = {"disconnected_at": now(), "close_code": closed} | fields
     return Connection.objects.create(
         node=node or make_node(),
         client_id=session.client_id,

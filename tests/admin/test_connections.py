@@ -27,7 +27,9 @@ def test_live_connections_come_first_then_lost_then_closed_ones(admin: Browser) 
     older_live, newer_live = connect(node=node), connect(node=node)
     lost = connect(node=dead)
     lost_of_stopped = connect(node=rows.make_node(stopped=True))
-    older_closed, newer_closed = connect(node=node, closed=1000), connect(node=dead, closed=4408)
+    later = moment + timedelta(minutes=10)
+    older_closed = connect(node=node, closed=1000)
+    newer_closed = connect(node=dead, closed=4408, disconnected_at=later)
     assert listed(admin, Connection) == [
         newer_live,
         older_live,

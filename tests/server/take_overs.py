@@ -67,17 +67,17 @@ async def after_the_end(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 async def too_early_and_twice(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    try_in_vain(scope)
+    try_in_vain(scope, "too early")
     await accept(send)
     transport_of(scope).take_over(Echo(scope))
-    try_in_vain(scope)
+    try_in_vain(scope, "twice")
 
 
-def try_in_vain(scope: dict[str, Any]) -> None:
+def try_in_vain(scope: dict[str, Any], why: str) -> None:
     try:
         transport_of(scope).take_over(Echo(scope))
     except RuntimeError as error:
-        print("refused:", error, flush=True)
+        print(f"{why}: {error}", flush=True)
 
 
 async def then_fail(scope: dict[str, Any], receive: Any, send: Any) -> None:

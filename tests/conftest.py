@@ -75,14 +75,19 @@ def _place(item: pytest.Item) -> int:
     return next(places, len(LONG_ONES))
 
 
+def _is_of(item: pytest.Item, kind: str) -> bool:
+    """Whether a run on that kind of store has to do with the test."""
+    if kind != "sqlite" and item.get_closest_marker("storeless"):
+        return False
+    return all(kind in mark.args for mark in item.iter_markers("stores"))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what can't be done to the run's store; in CI a skipped test would be a failure."""
     if hasattr(config, "workerinput"):
         items.sort(key=_place)
     kind = current_store().kind
-    left_out = [
-        item for item in items for mark in item.iter_markers("stores") if kind not in mark.args
-    ]
+    left_out = [item for item in items if not _is_of(item, kind)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 

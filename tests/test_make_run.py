@@ -223,6 +223,7 @@ def test_two_can_run_side_by_side(make_run: Run, tmp_path: Path) -> None:
     assert first.access_token("alice", printed_password(second)) is None
 
 
+@pytest.mark.storeless
 def test_make_test_runs_from_a_folder_with_a_space_again_and_again(source: Path) -> None:
     environment = clean_environment(VENV=sys.prefix, PYTHON="", WORKERS="2")
     for _ in range(2):
@@ -243,6 +244,7 @@ def test_make_test_runs_from_a_folder_with_a_space_again_and_again(source: Path)
 
 if os.environ.get("CI"):
     # Installing takes the network and half a minute for each Python.
+    @pytest.mark.storeless
     @pytest.mark.parametrize("python", supported_pythons())
     def test_make_run_installs_and_serves_under_every_python_of_this_machine(
         make_run: Run, tmp_path: Path, python: str

@@ -17,6 +17,8 @@ from connections.publication import publication
 from connections.redis_layer import shard_number
 from tests.support.redis_server import RedisServer
 
+pytestmark = pytest.mark.storeless
+
 
 class Recorded(Bus):
     """A bus that notes what it is told."""

@@ -16,6 +16,8 @@ from ovara.conf import OvaraSettings
 from tests.conftest import program
 from tests.support.environment import ROOT, is_ours
 
+pytestmark = pytest.mark.storeless
+
 CONFIGURATION = ROOT / "deploy" / "haproxy.cfg"
 # Of the official images.
 IMAGE_VARIABLES = {"POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"}

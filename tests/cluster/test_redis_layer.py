@@ -26,6 +26,8 @@ from connections import redis_layer
 from tests.cluster.test_bus import configure
 from tests.support.redis_server import RedisServer
 
+pytestmark = pytest.mark.storeless
+
 
 @contextmanager
 def taken_for_granted(what: str) -> Iterator[None]:

@@ -42,6 +42,7 @@ def as_default(value: object) -> str:
     return str(value) if value else "empty"
 
 
+@pytest.mark.storeless
 def test_the_table_of_settings_is_the_dataclass() -> None:
     documented = {
         codes(name)[0]: (default, unit)
@@ -60,6 +61,7 @@ def sources() -> str:
     return "\n".join(path.read_text() for path in files)
 
 
+@pytest.mark.storeless
 def test_every_variable_that_is_read_is_described_and_no_other() -> None:
     read = set(re.findall(r"env\.\w+\(\s*\"([A-Z_]+)\"", sources()))
     read |= set(re.findall(r"environ\.(?:get|setdefault)\(\s*\"([A-Z_]+)\"", sources()))
@@ -69,6 +71,7 @@ def test_every_variable_that_is_read_is_described_and_no_other() -> None:
     assert described == read - NOT_OF_THE_PROJECT
 
 
+@pytest.mark.storeless
 def test_the_table_of_metrics_is_what_prometheus_gets() -> None:
     described = {
         codes(name)[0]: set(codes(labels)) for name, labels, _ in table_rows(PAGE, "Watching")
@@ -86,6 +89,7 @@ def sample_name(metric: MetricWrapperBase) -> str:
     return f"{metric._name}_total" if metric._type == "counter" else metric._name
 
 
+@pytest.mark.storeless
 def test_the_events_of_the_log_are_those_of_the_code() -> None:
     logged = set(re.findall(r"\b(?:fields|_log)\(\s*\"([a-z_]+)\"", sources()))
     described = {name for row in table_rows(PAGE, "Logs") for name in codes(row[0])}

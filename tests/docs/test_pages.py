@@ -8,6 +8,8 @@ import pytest
 
 from tests.docs.snippets import PAGES, page_path, snippets, without_fences
 
+pytestmark = pytest.mark.storeless
+
 # Whoever adds a snippet that can be run names it, and adds the test that runs it.
 RUN_BY_TESTS = {
     "README.md": {

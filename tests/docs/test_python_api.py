@@ -5,8 +5,12 @@ from __future__ import annotations
 import ast
 import inspect
 
+import pytest
+
 from connections.manager import WebSocketManager
 from tests.docs.snippets import snippets
+
+pytestmark = pytest.mark.storeless
 
 
 def documented_calls() -> dict[str, ast.Call]:

@@ -20,6 +20,8 @@ from tests.frames.described import REQUEST_PREFIX, check, description, messages
 from tests.frames.test_decoder import almost_frames, requests
 from tests.frames.test_frames_page import frames_on_the_page
 
+pytestmark = pytest.mark.storeless
+
 # Besides those that are published: the answers, and the two ends of a connection.
 OTHER_SERVER_TYPES = {"ack", "pong", "error", "welcome", "disconnect"}
 RESERVED = {"request.cancel", "delta", "message_updated"}

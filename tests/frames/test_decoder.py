@@ -16,6 +16,8 @@ from connections import protocol
 from connections.malformed import request_id_of
 from ovara.errors import Invalid, TooLarge
 
+pytestmark = pytest.mark.storeless
+
 SOME_ID = "01a204ff-b87e-7596-8aa3-a61245b618c3"
 MAX_INTEGER = 2**53 - 1
 # Every field that the protocol gives any request, and one that it does not know.

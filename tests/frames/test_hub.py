@@ -18,6 +18,8 @@ from connections.registry import registry
 from sessions_app.records import UserRef
 from tests.support.in_process import FakeSocket, add, make_person, running_manager, until
 
+pytestmark = pytest.mark.storeless
+
 HERE = "01a204ff-b87e-7596-8aa3-a61245b618c3"
 ELSEWHERE = "01a204ff-b87e-7596-8aa3-a61245b618c4"
 

@@ -18,6 +18,8 @@ from ovara.conf import OvaraSettings
 from ovara.errors import OvaraError
 from tests.support.environment import ROOT
 
+pytestmark = pytest.mark.storeless
+
 TEXT = Path(ROOT, "docs/protocol.md").read_text()
 NAME = re.compile(r"`([^`]+)`")
 

@@ -16,6 +16,8 @@ from ovara.errors import Overloaded
 from ovara.group_commit import GroupCommit
 from tests.support.in_process import until
 
+pytestmark = pytest.mark.storeless
+
 
 class Writer:
     """Keeps what it was given, batch by batch; `gate` holds it up."""

@@ -23,9 +23,7 @@ def session_of(user, **fields) -> Session:
 
 def test_one_sees_ones_own_the_most_recent_first(call_as, alice, bob):
     hour = timedelta(hours=1)
-    older = session_of(
-        alice, last_active_at=now() - hour, expires_at=now() + hour, state={"a": 1}
-    )
+    older = session_of(alice, last_active_at=now() - hour, expires_at=now() + hour, state={"a": 1})
     newer = session_of(alice)
     session_of(bob)
     answer = call_as(alice).get("/api/sessions").json()

@@ -21,6 +21,8 @@ from tests.server.raw import (
     close_payload,
 )
 
+pytestmark = pytest.mark.storeless
+
 Raw = Callable[..., Awaitable[RawConnection]]
 
 

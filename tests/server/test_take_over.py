@@ -20,6 +20,8 @@ from tests.server.raw import (
     close_payload,
 )
 
+pytestmark = pytest.mark.storeless
+
 Raw = Callable[..., Awaitable[RawConnection]]
 # What a connection needs while its application runs, and uvicorn while it reads HTTP.
 PASSING = {"HttpToolsProtocol", "PicowsProtocol", "Mailbox", "Task", "coroutine"}

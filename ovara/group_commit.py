@@ -32,14 +32,18 @@ log = logging.getLogger(__name__)
 
 # While the database takes nothing: the pause before what must be written is tried again.
 RETRY_SECONDS = 0.5
-# Where a batch had so many items more will come, and may gather: no longer than the batch took, so
-# that a lone caller waits for nothing and many share what a batch costs.
+# Where a batch had so many items more will come, and may gather until there are as many again: no
+# longer than the batch took, so that a lone caller waits for nothing and many share what a batch
+# costs.
 COMPANY = 4
 GATHER_SECONDS = 0.005
 
 
 class DatabaseAway(Overloaded):
-    """The database did not take a batch: gone, full, locked or read-only. Nothing was stored."""
+    """The database did not take a batch: gone, full, locked or read-only.
+
+    Nothing was stored, unless the database was lost before it could answer.
+    """
 
 
 class GroupCommit(Generic[Item, Result]):
@@ -81,6 +85,8 @@ class GroupCommit(Generic[Item, Result]):
         self._thread: threading.Thread | None = None
         self._closing = False
         self._writing = 0
+        # Items that are worth waking the thread for.
+        self._enough = 1
 
     def __len__(self) -> int:
         """Items that wait or are being written."""
@@ -137,7 +143,8 @@ class GroupCommit(Generic[Item, Result]):
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
                 self._thread.start()
-            self._wake.notify()
+            if len(self._waiting) >= self._enough:
+                self._wake.notify()
 
     def _run(self) -> None:
         try:
@@ -162,7 +169,14 @@ class GroupCommit(Generic[Item, Result]):
         self._writing = 0
         answer(batch, results)
         if len(batch) >= COMPANY:
-            time.sleep(min(took, GATHER_SECONDS))
+            self._gather(len(batch), min(took, GATHER_SECONDS))
+
+    def _gather(self, count: int, seconds: float) -> None:
+        """Give the next batch until it has `count` items, but no longer than `seconds`."""
+        with self._wake:
+            self._enough = count
+            self._wake.wait_for(lambda: self._closing or len(self._waiting) >= count, seconds)
+            self._enough = 1
 
     def _fail(self, batch: Sequence[Job[Item, Result]], error: BaseException) -> None:
         log.error("%s: the writer broke off", self.name, exc_info=error)
@@ -233,9 +247,10 @@ class GroupCommit(Generic[Item, Result]):
         return results
 
     def _away(self, error: Exception) -> DatabaseAway:
-        away = DatabaseAway(
-            f"The {self.name} can't reach the database. Nothing was stored; try again."
-        )
+        # A file has no connection that could be lost between the commit and its answer.
+        is_certain = connection.vendor == "sqlite"
+        outcome = "Nothing was stored" if is_certain else "It may have been stored all the same"
+        away = DatabaseAway(f"The {self.name} can't reach the database. {outcome}; try again.")
         away.__cause__ = error
         return away
 

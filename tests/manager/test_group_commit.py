@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 
@@ -77,32 +77,67 @@ async def test_what_gathers_meanwhile_is_one_batch_of_a_bounded_size(
     assert len(queue) == 0
 
 
-async def test_a_batch_in_company_lets_the_next_one_gather_for_a_moment(
-    queue: GroupCommit[int, int], writer: Writer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pauses: list[float] = []
-    gathered = threading.Event()
+@pytest.fixture
+def slow_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the clock of the queue every batch takes a minute."""
+    minutes = itertools.count(step=60)
+    monkeypatch.setattr(group_commit, "time", SimpleNamespace(monotonic=lambda: next(minutes)))
 
-    def pause(seconds: float) -> None:
-        pauses.append(seconds)
-        assert gathered.wait(10)
 
-    clock = SimpleNamespace(monotonic=time.monotonic, sleep=pause)
-    monkeypatch.setattr(group_commit, "time", clock)
-    assert await queue.commit(0) == 0
-    assert await queue.commit(1) == 10
-    assert not pauses, "a lone item is nobody's company"
-    first = await held(queue, writer, 2)
-    company = [asyncio.ensure_future(queue.commit(number)) for number in range(3, 7)]
+async def company(queue: GroupCommit[int, int], writer: Writer) -> None:
+    """A batch of four was written."""
+    first = await held(queue, writer, 0)
+    others = [asyncio.ensure_future(queue.commit(number)) for number in range(1, 5)]
     await asyncio.sleep(0)
     writer.gate.set()
-    await asyncio.gather(first, *company)
-    next_ones = [asyncio.ensure_future(queue.commit(number)) for number in range(7, 10)]
-    await until(lambda: bool(pauses))
-    gathered.set()
-    assert await asyncio.gather(*next_ones) == [70, 80, 90]
-    assert writer.batches == [[0], [1], [2], [3, 4, 5, 6], [7, 8, 9]]
-    assert len(pauses) == 1 and 0 < pauses[0] <= group_commit.GATHER_SECONDS
+    await asyncio.gather(first, *others)
+    assert writer.batches == [[0], [1, 2, 3, 4]]
+
+
+@pytest.mark.usefixtures("slow_writes")
+async def test_after_a_batch_in_company_the_next_one_gathers_until_it_is_as_large(
+    queue: GroupCommit[int, int], writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "GATHER_SECONDS", 60)
+    await company(queue, writer)
+    for number in range(5, 8):
+        queue.begin(number)
+        # Were it not gathering, it would take this one now.
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        assert await queue.commit(8) == 80
+    assert writer.batches[2:] == [[5, 6, 7, 8]]
+
+
+@pytest.mark.usefixtures("slow_writes")
+async def test_it_gathers_no_longer_than_the_pause(
+    queue: GroupCommit[int, int], writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "GATHER_SECONDS", 0.05)
+    await company(queue, writer)
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(queue.commit(5), queue.commit(6)) == [50, 60]
+    assert writer.batches[2:] == [[5, 6]]
+
+
+@pytest.mark.usefixtures("slow_writes")
+async def test_a_queue_that_gathers_closes_at_once(
+    queue: GroupCommit[int, int], writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "GATHER_SECONDS", 60)
+    await company(queue, writer)
+    last = queue.begin(5)
+    assert await asyncio.to_thread(queue.close, 10)
+    assert await last == 50
+
+
+@pytest.mark.usefixtures("slow_writes")
+async def test_a_lone_item_is_nobodys_company(
+    queue: GroupCommit[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "GATHER_SECONDS", 60)
+    async with asyncio.timeout(10):
+        assert [await queue.commit(number) for number in range(3)] == [0, 10, 20]
 
 
 async def test_callers_are_woken_in_the_order_of_their_items(

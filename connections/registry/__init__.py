@@ -49,9 +49,16 @@ HANDLERS: dict[type, Handler] = {
 
 # How often a batch may find that another node was faster before it fails.
 LOOKS = 5
-# What these write depends on what others have written: limits, and who is first or last in a
-# conversation. Of two nodes that decide at the same time, one must see the other.
-DECIDING = (opening.Open, opening.Authenticate, presence.Subscribe, presence.Settle)
+# What these write depends on what others have written: limits, who is first or last in a
+# conversation, and whether all tabs of somebody are away. Of two nodes that decide at the same
+# time, one must see the other.
+DECIDING = (
+    opening.Open,
+    opening.Authenticate,
+    presence.Subscribe,
+    presence.SetAway,
+    presence.Settle,
+)
 
 
 def write_batch(jobs: Sequence[Any]) -> list[Any]:

@@ -131,20 +131,25 @@ def write_unsubscribes(jobs: Sequence[Unsubscribe]) -> list[None]:
 
 
 def write_aways(jobs: Sequence[SetAway]) -> list[list[PresenceChange]]:
-    """Mark tabs as hidden or shown; a user is away when every tab is."""
+    """Mark tabs as hidden or shown; a user is away when every tab is.
+
+    Written before it is read: where no transaction holds both together (MongoDB), of two tabs on
+    two nodes the later one sees the other. Then both may tell the same.
+    """
     results: list[list[PresenceChange]] = []
     for job in jobs:
         own = Subscription.objects.filter(connection_id=job.connection_id, left_at__isnull=True)
-        places = {(str(key), job.user.id) for key in own.values_list("conversation_id", flat=True)}
-        present = _Presence(places)
-        before = {place: present.state(place) for place in places}
+        was_away = dict(own.values_list("conversation_id", "is_away"))
         own.update(is_away=job.is_away)
+        places = {(str(conversation_id), job.user.id) for conversation_id in was_away}
+        present = _Presence(places)
+        after = {place: present.state(place) for place in places}
         for row in present.rows:
             if str(row.connection_id) == job.connection_id:
-                row.is_away = job.is_away
+                row.is_away = was_away.get(row.conversation_id, row.is_away)
         changes: list[PresenceChange] = []
         for place in sorted(places):
-            changes += _change(place[0], job.user, before[place], present.state(place))
+            changes += _change(place[0], job.user, present.state(place), after[place])
         results.append(changes)
     return results
 

@@ -17,7 +17,8 @@ BATCHES, BATCH = 6, 12
 JOURNAL = f"""
 import django, json, random, sys
 django.setup()
-from sessions_app.journal import Draft, journal
+from sessions_app.batches import Draft
+from sessions_app.journal import journal
 name, *conversations = sys.argv[1:]
 print("ready", flush=True)
 sys.stdin.readline()
@@ -44,7 +45,8 @@ print(json.dumps(told))
 POSTERS = f"""
 import django, json, sys
 django.setup()
-from sessions_app.journal import Draft, journal
+from sessions_app.batches import Draft
+from sessions_app.journal import journal
 talk = sys.argv[1]
 print("ready", flush=True)
 sys.stdin.readline()
@@ -82,6 +84,21 @@ for client in clients:
     results = [future.result(60) for future in [registry.submit(one) for one in opens]]
     admitted += sum(isinstance(one, Admitted) for one in results)
 print(json.dumps(admitted))
+"""
+
+# Hides tabs, all at once: `USER TAB…`. What others would hear of them, tab by tab.
+HIDERS = """
+import django, json, sys
+django.setup()
+from connections.registry import registry
+from connections.registry.presence import SetAway
+from sessions_app.records import UserRef
+user, *tabs = sys.argv[1:]
+print("ready", flush=True)
+sys.stdin.readline()
+jobs = [SetAway(tab, UserRef(user, "alice"), True) for tab in tabs]
+told = [future.result(60) for future in [registry.submit(job) for job in jobs]]
+print(json.dumps([[one.conversation_id for one in changes] for changes in told]))
 """
 
 

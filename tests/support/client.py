@@ -104,11 +104,15 @@ class WireClient:
             local_addr=(local_address, 0) if local_address else None,
         )
         client = cls(socket)
-        await client._first_frame()
-        if via == "frame" and client.welcome:
-            ack = await client.request({"type": "authenticate", "token": token})
-            assert ack["type"] == "ack", ack
-            client.welcome |= {name: ack[name] for name in ("user", "client_id", "session")}
+        try:
+            await client._first_frame()
+            if via == "frame" and client.welcome:
+                ack = await client.request({"type": "authenticate", "token": token})
+                assert ack["type"] == "ack", ack
+                client.welcome |= {name: ack[name] for name in ("user", "client_id", "session")}
+        except BaseException:
+            await client.close()
+            raise
         return client
 
     @property

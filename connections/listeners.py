@@ -14,6 +14,7 @@ from connections.joining import expel
 from connections.manager import websocket_manager
 from connections.publication import publication
 from connections.registry.requests import RequestClose
+from connections.resync import tell_doubts
 from connections.standing import DEACTIVATED, SIGNED_OUT
 from ovara import background
 from ovara.accounts.signals import token_revoked, user_deactivated
@@ -27,6 +28,7 @@ node = websocket_manager.node
 def connect() -> None:
     """Begin to listen; called once, when the apps are ready."""
     signals.message_committed.connect(_message_committed)
+    signals.conversation_in_doubt.connect(_conversation_in_doubt)
     signals.conversation_changed.connect(_conversation_changed)
     signals.participant_added.connect(_participant_added)
     signals.participant_removed.connect(_participant_removed)
@@ -49,6 +51,11 @@ def _message_committed(message: MessageRecord, origin: str | None, **_: Any) -> 
     metrics.FANOUT_SECONDS.observe(time.perf_counter() - started)
     if _can_deliver():
         node.conversation_feed.changed(conversation_id)
+
+
+def _conversation_in_doubt(conversation_id: str, **_: Any) -> None:
+    if _can_deliver():
+        background.tell(tell_doubts, node, {conversation_id})
 
 
 def _conversation_changed(conversation_id: str, **_: Any) -> None:

@@ -20,9 +20,8 @@ from ovara.accounts.models import User
 from ovara.errors import Invalid, NotFound
 from ovara.pairs import few_by_few
 from ovara.times import now
-from sessions_app.journal import records_of
 from sessions_app.models import Conversation, Message, Participant, Session
-from sessions_app.records import MessagePage, MessageRecord, UserRef
+from sessions_app.records import MessagePage, MessageRecord, UserRef, records_of
 from sessions_app.unread import unread_by_part
 
 HISTORY_DEFAULT_LIMIT = 50

@@ -19,6 +19,9 @@ message_appended = Signal()
 # the acknowledgement.
 message_committed = Signal()
 
+# conversation_id: str. A message may have been stored there that nobody was told of.
+conversation_in_doubt = Signal()
+
 # conversation_id: str. Its title changed.
 conversation_changed = Signal()
 

@@ -27,7 +27,8 @@ STORES_AND_DIES = """
 import asyncio, django, os, signal, sys
 django.setup()
 from connections.manager import websocket_manager
-from sessions_app.journal import Draft, journal
+from sessions_app.batches import Draft
+from sessions_app.journal import journal
 
 async def main():
     await websocket_manager.node.ensure_started()

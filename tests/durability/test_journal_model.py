@@ -16,9 +16,9 @@ from ovara.accounts.models import User
 from ovara.errors import NotFound
 from ovara.group_commit import GroupCommit
 from ovara.turns import in_turn
-from sessions_app.journal import Appended, Draft, records_of, write_batch
+from sessions_app.batches import Appended, Draft, write_batch
 from sessions_app.models import Conversation, Message
-from sessions_app.records import MessageRecord, UserRef
+from sessions_app.records import MessageRecord, UserRef, records_of
 from sessions_app.services import conversation_create
 from tests.durability.profiles import stateful
 

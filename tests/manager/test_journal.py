@@ -19,9 +19,10 @@ from ovara.accounts.models import User
 from ovara.database import in_thread
 from ovara.errors import NotFound, Overloaded
 from ovara.times import now
-from sessions_app.journal import _MOVE_CACHE, Draft, journal, records_of, write_batch
+from sessions_app.batches import _MOVE_CACHE, Draft, write_batch
+from sessions_app.journal import journal
 from sessions_app.models import Conversation, Message
-from sessions_app.records import UserRef
+from sessions_app.records import UserRef, records_of
 from sessions_app.services import conversation_create
 from tests.support.database import Database
 from tests.support.environment import ROOT, server_environment

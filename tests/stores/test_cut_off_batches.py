@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ovara.accounts.models import User
-from sessions_app.journal import Draft, write_batch
+from sessions_app.batches import Draft, write_batch
 from sessions_app.models import Conversation, Message
 from sessions_app.records import UserRef
 from sessions_app.services import conversation_create

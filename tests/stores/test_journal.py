@@ -11,7 +11,7 @@ import pytest
 
 from ovara.accounts.models import User
 from ovara.times import now
-from sessions_app.journal import Draft, write_batch
+from sessions_app.batches import Draft, write_batch
 from sessions_app.models import Conversation, Message
 from sessions_app.services import conversation_create
 from tests.stores.writers import BATCH, BATCHES, JOURNAL, side_by_side, start
@@ -23,11 +23,11 @@ PROCESSES = 2
 KILLED = """
 import django, os, signal, sys
 django.setup()
-from sessions_app import journal
-journal._MOVE_CACHE.run = lambda rows: os.kill(os.getpid(), signal.SIGKILL)
+from sessions_app import batches
+batches._MOVE_CACHE.run = lambda rows: os.kill(os.getpid(), signal.SIGKILL)
 names = [str(number) for number in range(5)]
-drafts = [journal.Draft(sys.argv[1], "text", "user", None, name, {}, False) for name in names]
-journal.write_batch(drafts)
+drafts = [batches.Draft(sys.argv[1], "text", "user", None, name, {}, False) for name in names]
+batches.write_batch(drafts)
 """
 
 
@@ -137,7 +137,7 @@ def test_a_batch_that_fails_leaves_nothing_behind(
     def fail(*_: object) -> None:
         raise RuntimeError("in the midst of it")
 
-    monkeypatch.setattr("sessions_app.journal._MOVE_CACHE.run", fail)
+    monkeypatch.setattr("sessions_app.batches._MOVE_CACHE.run", fail)
     with pytest.raises(RuntimeError, match="in the midst of it"):
         write_batch(drafts_of(talk, 2))
     assert not Message.objects.exists()

@@ -19,9 +19,8 @@ from connections.registry.liveness import live_node_ids
 from ovara.accounts.models import User
 from ovara.accounts.tokens import AccessToken
 from ovara.ids import new_id
-from sessions_app.journal import records_of
 from sessions_app.models import Conversation, Message, Participant, Role
-from sessions_app.records import MessageRecord
+from sessions_app.records import MessageRecord, records_of
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count as numbers
 
 from sessions_app import journal, notes, services
-from sessions_app.journal import Draft
+from sessions_app.batches import Draft
 from sessions_app.models import Conversation, Participant
 from tests.stores.calls.calls import Calls, good, of_alice, ref
 from tests.support.crowd import Crowd

@@ -27,6 +27,8 @@ from ovara.logs import fields
 log = logging.getLogger("connections")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# A balancer asks it often, and takes a server out that does not answer soon.
+LIVENESS = "/healthz"
 HELP = "Look at {}, and whether `manage.py migrate` was run; the next request tries again."
 
 
@@ -36,12 +38,16 @@ class NodeApplication:
     def __init__(self, inner: Application) -> None:
         self.inner = inner
         self._hooked = False
+        self._starting: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
-        await self._start()
+        if scope.get("path") == LIVENESS:
+            self._start_aside()
+        else:
+            await self._start()
         await self.inner(scope, receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
@@ -51,6 +57,11 @@ class NodeApplication:
         await receive()
         await websocket_manager.node.drain()
         await send({"type": "lifespan.shutdown.complete"})
+
+    def _start_aside(self) -> None:
+        """Start the node beside an answer that says nothing of it, and waits for no database."""
+        if self._starting is None or self._starting.done():
+            self._starting = asyncio.create_task(self._start(), name="node start")
 
     async def _start(self) -> None:
         """Start the node. Where the database is away the server serves all the same: `readyz`

@@ -37,7 +37,7 @@ from connections.typing_notes import TypingNotes
 from ovara import background
 from ovara.conf import ovara_settings
 from ovara.database import NOT_SERVED, in_thread
-from ovara.database_checks import connection_problem
+from ovara.database_checks import start_problem
 from ovara.errors import OvaraError, Overloaded
 from ovara.logs import fields
 from sessions_app.journal import journal
@@ -110,7 +110,7 @@ class Node:
 
     async def _start(self) -> None:
         background.adopt(asyncio.get_running_loop())
-        if problem := await in_thread(connection_problem):
+        if problem := await in_thread(start_problem):
             # What is wrong is for the log, not for clients.
             raise Overloaded(NOT_SERVED) from OperationalError(problem)
         row = await in_thread(node_register)

@@ -13,6 +13,7 @@ from typing import Any, cast
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
 
 
 @register(Tags.database)
@@ -30,8 +31,25 @@ def connection_problem() -> str | None:
         reason = _REACH.get(connection.vendor, _reach_any)()
     except DatabaseError as error:
         reason = str(error)
-    if not reason:
+    return _said(reason) if reason else None
+
+
+def start_problem() -> str | None:
+    """Why a server can't start on the database; None if it can.
+
+    Without migrations every other database has no tables. MongoDB makes what is missing by itself,
+    but without the unique constraints that sequences and repeats are decided by.
+    """
+    if problem := connection_problem():
+        return problem
+    if connection.vendor != "mongodb":
         return None
+    executor = MigrationExecutor(connection)
+    missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return _said(f"{len(missing)} migrations were not applied to it") if missing else None
+
+
+def _said(reason: str) -> str:
     variable = settings.DATABASE_VARIABLE
     return f"The database that {variable} names cannot be used: {_first_line(reason)}"
 

@@ -149,6 +149,7 @@ def test_a_second_run_keeps_accounts_tokens_and_passwords_and_says_how_to_reset(
     assert len(re.findall("shown only this once", run.logs())) == 1
 
 
+@pytest.mark.storeless
 def test_a_given_password_is_set_anew_on_every_run(make_run: Run) -> None:
     for password in ("the first one", "the second one"):
         run = make_run(OVARA_DEMO_PASSWORD=password)
@@ -160,6 +161,7 @@ def test_a_given_password_is_set_anew_on_every_run(make_run: Run) -> None:
     assert run.access_token("staff", "the first one") is None
 
 
+@pytest.mark.storeless
 def test_a_port_in_use_is_refused_before_anything_is_changed(make_run: Run, source: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -170,6 +172,7 @@ def test_a_port_in_use_is_refused_before_anything_is_changed(make_run: Run, sour
     assert not (source / "var").exists()
 
 
+@pytest.mark.storeless
 @pytest.mark.parametrize(
     ("environment", "complaint"),
     [
@@ -196,11 +199,13 @@ def test_a_wrong_setting_is_refused_in_plain_words(
     assert "secret" not in said
 
 
+@pytest.mark.storeless
 def test_demo_accounts_are_refused_when_debug_is_off() -> None:
     with pytest.raises(CommandError, match="set DEBUG=1"):
         call_command("demo")
 
 
+@pytest.mark.storeless
 @pytest.mark.parametrize("end", ["SIGTERM", "Ctrl-C"])
 def test_the_server_ends_cleanly_with_make(make_run: Run, end: str) -> None:
     run = make_run()
@@ -214,6 +219,7 @@ def test_the_server_ends_cleanly_with_make(make_run: Run, end: str) -> None:
         httpx.get(run.url)
 
 
+@pytest.mark.storeless
 def test_two_can_run_side_by_side(make_run: Run, tmp_path: Path) -> None:
     first = make_run()
     second = make_run(DATABASE_URL=f"sqlite:///{tmp_path}/second.sqlite3")

@@ -65,6 +65,7 @@ def rows_of_the_page() -> dict[str, str]:
     return found
 
 
+@pytest.mark.storeless
 def test_names_and_defaults_are_those_of_the_protocols_page() -> None:
     written = {False: "off", (): "empty", "": "empty"}
 
@@ -143,6 +144,7 @@ def test_a_secret_is_never_repeated(name: str) -> None:
     assert secret[name] not in refusal(**secret, OVARA_FRAME_BURST="none")
 
 
+@pytest.mark.storeless
 def test_what_is_not_set_has_its_default() -> None:
     assert OvaraSettings.from_environment({"PATH": "/bin"}) == OvaraSettings()
 

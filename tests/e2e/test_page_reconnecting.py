@@ -8,6 +8,7 @@ import re
 
 from playwright.async_api import WebSocketRoute, expect
 
+from tests.cluster.conftest import soon
 from tests.conftest import ServerWith
 from tests.e2e.chat_page import SOCKETS
 from tests.e2e.conftest import SERVER_AWAY, MakeConversation, OpenChat, StartTalk, Talk
@@ -167,6 +168,7 @@ async def test_a_tab_keeps_its_conversation_through_a_reconnect_whatever_other_t
     await alice.choose("Elsewhere")
     # With the draft the other tab hears which conversation was opened last.
     await alice.composer.fill("thought of elsewhere")
+    await state_has(talk, "thought of elsewhere")
     await alice_too.choose("Elsewhere")
     await expect(alice_too.composer).to_have_value("thought of elsewhere")
     await alice_too.page.go_back()
@@ -175,6 +177,16 @@ async def test_a_tab_keeps_its_conversation_through_a_reconnect_whatever_other_t
         await sockets[0].close(code=4408)
     await talk.post(talk.bob, "are you still here?")
     await alice_too.expect_messages("are you still here?")
+
+
+async def state_has(talk: Talk, text: str) -> None:
+    """Wait until what alice's tabs share was stored with `text`."""
+    async with rest_client(talk.server, talk.alice) as rest:
+
+        async def has_text() -> bool:
+            return text in (await rest.get("/api/sessions")).text
+
+        await soon(has_text, "the state is stored")
 
 
 def with_delay(text: str, *, seconds: float) -> str:

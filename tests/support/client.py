@@ -212,7 +212,7 @@ class WireClient:
 
     async def _first_frame(self) -> None:
         first = await self._take(
-            lambda frame: frame["type"] in {"welcome", "disconnect"}, "the first frame", 5
+            lambda frame: frame["type"] in {"welcome", "disconnect"}, "the first frame", 10
         )
         if first["type"] == "welcome":
             self.welcome = first

@@ -69,6 +69,17 @@ class Hub:
         self.conversation_connections = Audiences()
         # conversation_id → {connection_id: publications} that wait for the `join` to be answered
         self._joining: dict[str, dict[str, list[Publication]]] = {}
+        self._authenticated = 0
+
+    def counts(self) -> dict[str, int]:
+        """How many are here, as statistics name them. O(1)."""
+        return {
+            "total_connections": len(self.connections),
+            "authenticated_connections": self._authenticated,
+            "unique_clients": len(self.client_connections),
+            "unique_users": len(self.user_connections),
+            "active_conversations": len(self.conversation_connections),
+        }
 
     def add(self, connection: ConnectionInfo) -> list[tuple[str, str]]:
         """Index a connection by its id and client.
@@ -84,6 +95,7 @@ class Hub:
         """Index a connection by what its token brought; returns audiences as `add` does."""
         if not connection.authenticated:
             connection.authenticated = True
+            self._authenticated += 1
             metrics.AUTHENTICATED.inc()
         return self._index(connection)
 
@@ -107,6 +119,7 @@ class Hub:
             return None, []
         metrics.CONNECTIONS.set(len(self.connections))
         if connection.authenticated:
+            self._authenticated -= 1
             metrics.AUTHENTICATED.dec()
         last: list[tuple[str, str]] = []
         if connection.client_id and self.client_connections.take(

@@ -254,7 +254,8 @@ class WebSocketManager:
 
     async def get_connection_stats(self) -> dict[str, Any]:
         """Statistics of the whole cluster, as `GET /api/connections/stats` answers them."""
-        return await in_thread(selectors.connection_stats)
+        here = self.node.hub.counts() if self.node.running else None
+        return await in_thread(selectors.connection_stats, self.node.id, here)
 
     async def cleanup_inactive_connections(
         self, max_inactive_minutes: float = 30, *, dry_run: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -24,10 +24,17 @@ from ovara.accounts.selectors import inactive_among, revoked_among
 from ovara.times import wire
 
 
-def connection_stats() -> dict[str, Any]:
-    """The cluster's statistics, as `GET /api/connections/stats` shows them."""
-    nodes = live_nodes()
+def connection_stats(node_id: str = "", here: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """The cluster's statistics, as `GET /api/connections/stats` shows them.
+
+    Args:
+        here: `Hub.counts` of the node `node_id`. Where no other is alive nothing else is counted,
+            so that it takes as long with 50,000 connections as with ten.
+    """
+    nodes = list(live_nodes())
     ids = [node.pk for node in nodes]
+    if here is not None and [str(pk) for pk in ids] == [node_id]:
+        return {**here, "nodes": [_node(nodes[0], here["total_connections"])]}
     live = Connection.objects.filter(live_filter(ids)).order_by()
     joined = Subscription.objects.filter(left_at__isnull=True, node_id__in=ids).order_by()
     per_node = live_counts("node_id", [str(pk) for pk in ids])

@@ -6,12 +6,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.apps import apps
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from connections.close_codes import CLOSE_REASON_MAX_BYTES, CloseCode
 from connections.close_requests import request_close
 from connections.manager import WebSocketManager
-from connections.models import Connection
+from connections.models import Connection, Node
+from connections.registry.nodes import node_register, node_retire
 from connections.registry.requests import RequestClose
+from connections.selectors import connection_stats
 from ovara.database import in_thread
 from ovara.times import now
 from tests.support.in_process import FakeSocket, add, make_conversation, make_person, until
@@ -138,6 +143,33 @@ async def test_statistics_count_what_is_there(manager: WebSocketManager) -> None
         "active_conversations": 1,
     }
     assert (node["id"], node["alive"], node["connections"]) == (manager.node.id, True, 4)
+    # The database says the same, to whom has no connections of its own.
+    assert await in_thread(connection_stats) == {**stats, "nodes": [node]}
+
+    await manager.remove_connection(first)
+    assert (await manager.get_connection_stats())["authenticated_connections"] == 2
+
+
+async def test_a_lone_nodes_statistics_cost_the_same_however_many_are_connected(
+    manager: WebSocketManager,
+) -> None:
+    await add(manager, await make_person())
+
+    def tables_read() -> set[str]:
+        with CaptureQueriesContext(connection) as queries:
+            stats = connection_stats(manager.node.id, manager.node.hub.counts())
+        assert stats["total_connections"] == 1
+        return {
+            model._meta.db_table
+            for model in apps.get_models()
+            if any(model._meta.db_table in query["sql"] for query in queries)
+        }
+
+    assert await in_thread(tables_read) == {Node._meta.db_table}
+    # Another node has connections that only the database knows of.
+    other = await in_thread(node_register)
+    assert Connection._meta.db_table in await in_thread(tables_read)
+    await in_thread(node_retire, other.pk)
 
 
 async def test_a_node_closes_nobody_who_spoke_since_another_process_looked(

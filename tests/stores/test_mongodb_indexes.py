@@ -24,6 +24,7 @@ from connections.models import Client, Connection, Node, Subscription
 from connections.registry.nodes import nodes_reap, nodes_reap_own_host
 from connections.selectors import (
     client_connections,
+    connection_stats,
     connections_of_token,
     connections_of_user,
     presence,
@@ -221,7 +222,7 @@ async def talk_a_while(manager: WebSocketManager) -> None:
     await manager.remove_connection(other_id)
     await in_thread(_end_all_graces)
     await manager.node.settle()
-    await manager.get_connection_stats()
+    await in_thread(connection_stats)
     await close_inactive(manager.node, 30)
 
 

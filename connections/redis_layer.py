@@ -8,18 +8,18 @@ them another version lacks.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any
-
-from channels_redis import utils
-from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from ovara import background
 
 
 def is_redis(layer: object) -> bool:
     """Whether it is the layer that this module knows."""
-    return isinstance(layer, RedisPubSubChannelLayer)
+    # Whoever has such a layer has loaded it. A tenth of a server's start, for those who have none.
+    module: Any = sys.modules.get("channels_redis.pubsub")
+    return module is not None and isinstance(layer, module.RedisPubSubChannelLayer)
 
 
 def shard_count(layer: object) -> int:
@@ -31,6 +31,8 @@ def shard_number(layer: object, group: str) -> int:
     """The place of the server that carries `group`, as the layer counts them."""
     if not is_redis(layer):
         return 0
+    from channels_redis import utils
+
     inner = _inner(layer)
     channel = inner._get_group_channel_name(group)
     return int(utils._consistent_hash(channel, len(inner._shards)))

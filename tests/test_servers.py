@@ -57,8 +57,9 @@ async def test_runserver_serves_websockets(
         server.kill()
 
 
-def test_commands_and_other_servers_do_not_load_daphne(server: ServerProcess) -> None:
-    code = "import sys, ovara.asgi; sys.exit('twisted' in sys.modules)"
+@pytest.mark.parametrize("package", ["twisted", "channels_redis"])
+def test_what_this_server_does_not_need_is_not_loaded(server: ServerProcess, package: str) -> None:
+    code = f"import sys, ovara.asgi; sys.exit({package!r} in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=server.env, check=False)
     assert loaded.returncode == 0
 

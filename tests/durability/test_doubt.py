@@ -31,14 +31,16 @@ class Line:
 
     async def carry(self, client: Any, server: Any) -> None:
         (reader, writer), (answers, requests) = client, server
-        asking = asyncio.create_task(self._ask(reader, requests))
-        while data := await answers.read(65536):
-            if self._is_doomed:
-                break
-            writer.write(data)
-        for one in (writer, requests):
-            one.close()
-        await asking
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._ask(reader, requests))
+                group.create_task(self._answer(answers, writer))
+        except* OSError:
+            # Either side has gone.
+            pass
+        finally:
+            writer.close()
+            requests.close()
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
@@ -46,6 +48,13 @@ class Line:
             if self._has_words and b"COMMIT" in data and not self._breaks.is_set():
                 self._breaks.set()
                 self._is_doomed = True
+            writer.write(data)
+        writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            if self._is_doomed:
+                break
             writer.write(data)
         writer.close()
 
@@ -75,6 +84,7 @@ async def line_port(breaks: asyncio.Event) -> AsyncIterator[int]:
     for task in carried:
         task.cancel()
     await asyncio.gather(*carried, return_exceptions=True)
+    await listener.wait_closed()
 
 
 def stored(database: Database) -> int:

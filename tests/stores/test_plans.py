@@ -124,6 +124,7 @@ def test_the_work_is_the_same_on_a_large_database(name: str, measured: Measured)
     assert large <= SLACK * small + SLACK_STEPS
 
 
+@pytest.mark.stores("sqlite")
 @pytest.mark.parametrize("name", [*SWEEPS, *sorted(MORE_BY_NATURE)])
 def test_the_work_of_a_sweep_grows_with_what_is_there_and_no_more(
     name: str, measured: Measured

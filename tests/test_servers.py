@@ -17,6 +17,8 @@ from tests.support.database import Account, Database
 from tests.support.environment import ROOT
 from tests.support.server import HOST, ServerProcess
 
+pytestmark = pytest.mark.storeless
+
 MakeUser = Callable[..., Account]
 Connect = Callable[..., Awaitable[WireClient]]
 ServerWith = Callable[..., ServerProcess]

@@ -16,6 +16,8 @@ from tests.support.client import WireClient
 from tests.support.database import Database
 from tests.support.local_cluster import LocalCluster
 
+pytestmark = pytest.mark.storeless
+
 
 @pytest.fixture
 def local_cluster(tmp_path: Path, database_template: Database) -> Iterator[LocalCluster]:

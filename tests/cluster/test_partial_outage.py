@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import httpx
+import pytest
 
 from tests.cluster.conftest import QUICK, Cluster, MakeConversation, soon
 from tests.conftest import ServerWith
@@ -12,6 +13,8 @@ from tests.support.client import WireClient
 from tests.support.redis_server import RedisServer
 from tests.support.server import ServerProcess
 from tests.support.tcp_proxy import TcpProxy
+
+pytestmark = pytest.mark.storeless
 
 Joined = Callable[..., Awaitable[WireClient]]
 

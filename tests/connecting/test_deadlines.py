@@ -13,6 +13,8 @@ from tests.connecting.conftest import TWO_KINDS, Connect, ServerWith, closed_row
 from tests.support.client import WireClient
 from tests.support.server import ServerProcess
 
+pytestmark = pytest.mark.storeless
+
 AUTH_SECONDS = 1.0
 IDLE_SECONDS = 1.6
 # How late the server may notice, and some more for a busy machine.

@@ -8,6 +8,8 @@ from connections import outbox as outbox_module
 from connections.outbox import Outbox
 from tests.support.in_process import BlockedSocket, FakeSocket, until
 
+pytestmark = pytest.mark.storeless
+
 FAREWELL = '{"type":"disconnect"}'
 
 

@@ -20,6 +20,8 @@ from tests.support.process import ChildProcess
 from tests.support.server import ServerProcess
 from tests.support.tcp_proxy import TcpProxy
 
+pytestmark = pytest.mark.storeless
+
 IDLE_SECONDS = 1.6
 # The shared servers' grace; see tests/conftest.py.
 GRACE_SECONDS = 0.3

@@ -12,6 +12,8 @@ from tests.connecting.conftest import Connect, MakeConversation, closed_row, fie
 from tests.support.client import WireClient
 from tests.support.server import ServerProcess
 
+pytestmark = pytest.mark.storeless
+
 # Looks like no word of ours, so that it can be searched for.
 SECRET = "Zugvogel-Xylophon"
 EVENTS = ("connected", "authenticated", "joined", "closed", "refused")

@@ -11,6 +11,8 @@ from connections.auth import origin_allowed
 from tests.connecting.conftest import ALLOWED_ORIGINS
 from tests.support.server import ServerProcess
 
+pytestmark = pytest.mark.storeless
+
 
 async def status(server: ServerProcess, *, origin: str | None = None, path: str = "/ws/") -> int:
     """The HTTP status of a handshake."""

@@ -93,6 +93,7 @@ def refusal(**environment: str) -> str:
     return str(caught.value)
 
 
+@pytest.mark.storeless
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", ["", "many", "-1", "nan", "inf", "1,5", "1e999"])
 def test_a_number_that_is_none_is_refused_by_name(name: str, value: str) -> None:
@@ -100,6 +101,7 @@ def test_a_number_that_is_none_is_refused_by_name(name: str, value: str) -> None
     assert variable in refusal(**{variable: value})
 
 
+@pytest.mark.storeless
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_whole_number_has_no_decimals_and_is_at_least_one(name: str) -> None:
     variable = f"OVARA_{name.upper()}"
@@ -107,6 +109,7 @@ def test_a_whole_number_has_no_decimals_and_is_at_least_one(name: str) -> None:
         assert variable in refusal(**{variable: value})
 
 
+@pytest.mark.storeless
 @pytest.mark.parametrize(
     ("environment", "names"),
     [
@@ -136,6 +139,7 @@ def test_what_makes_no_sense_is_refused_and_says_what_would(
     assert all(name in message for name in names), message
 
 
+@pytest.mark.storeless
 @pytest.mark.parametrize("name", ["OVARA_JWT_SIGNING_KEY", "OVARA_METRICS_TOKEN"])
 def test_a_secret_is_never_repeated(name: str) -> None:
     secret = {name: "a secret that nobody may read"}

@@ -22,6 +22,8 @@ from tests.connecting.raw import RawClient
 from tests.support.client import WireClient
 from tests.support.server import ServerProcess
 
+pytestmark = pytest.mark.storeless
+
 SMALL_OUTBOX = {
     "OVARA_OUTBOX_MAX_BYTES": "100000",
     "OVARA_FRAMES_PER_SECOND": "100000",

@@ -48,6 +48,7 @@ def fit(tmp_path: Path, **variables: str) -> dict[str, str]:
     return {"SECRET_KEY": "k" * 50, "DATABASE_URL": database} | variables
 
 
+@pytest.mark.storeless
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_server_with_bad_settings_ends_with_one_sentence(tmp_path: Path, kind: str) -> None:
     done = run(_command(kind, free_port())[1:], **fit(tmp_path, OVARA_FRAME_BURTS="5"))
@@ -58,6 +59,7 @@ def test_a_server_with_bad_settings_ends_with_one_sentence(tmp_path: Path, kind:
     )
 
 
+@pytest.mark.storeless
 @pytest.mark.parametrize(
     ("variables", "says"),
     [
@@ -77,6 +79,7 @@ def test_whatever_is_wrong_a_server_ends_with_one_sentence(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.storeless
 @pytest.mark.parametrize(
     "command",
     [
@@ -100,6 +103,7 @@ def test_several_workers_without_redis_are_refused_and_not_tried_again(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.storeless
 @pytest.mark.parametrize(
     ("arguments", "web_concurrency", "workers"),
     [
@@ -134,6 +138,7 @@ def test_workers_are_counted_for_servers_that_have_them(
     environment.refuse_workers_without_redis(["redis://127.0.0.1"])
 
 
+@pytest.mark.storeless
 @pytest.mark.parametrize(
     "url",
     [
@@ -213,6 +218,7 @@ async def test_a_server_without_tables_says_to_migrate_and_works_when_that_is_do
         server.kill()
 
 
+@pytest.mark.storeless
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_port_in_use_is_said_and_the_server_that_uses_it_feels_nothing(
     server: ServerProcess, connect: Connect, kind: str

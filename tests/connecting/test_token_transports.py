@@ -14,6 +14,8 @@ from tests.support.client import Closed
 from tests.support.database import Account
 from tests.support.server import ServerProcess
 
+pytestmark = pytest.mark.storeless
+
 BAD = "eyJhbGciOiJIUzI1NiJ9.bm90IGEgdG9rZW4.c2lnbmF0dXJl"
 
 

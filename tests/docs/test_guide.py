@@ -29,6 +29,8 @@ from tests.support.in_process import (
 )
 from tests.support.redis_server import RedisServer
 
+pytestmark = pytest.mark.storeless
+
 PAGE = "docs/guide.md"
 
 

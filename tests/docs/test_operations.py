@@ -131,6 +131,7 @@ def test_the_lines_that_prepare_a_release_work(server: ServerProcess, tmp_path: 
     assert (tmp_path / "static/frontend/ovara/ovara.js").is_file()
 
 
+@pytest.mark.storeless
 @pytest.mark.parametrize("name", ["serve", "serve-uvicorn", "serve-daphne"])
 async def test_each_way_to_serve_serves(name: str, server: ServerProcess, tmp_path: Path) -> None:
     port = free_port()

@@ -21,6 +21,8 @@ from tests.support.environment import ROOT
 from tests.support.in_process import add, make_conversation, make_person, running_manager
 from tests.support.server import ServerProcess
 
+pytestmark = pytest.mark.storeless
+
 DOCUMENTED_ADDRESS = "http://127.0.0.1:8000"
 
 

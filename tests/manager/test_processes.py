@@ -226,6 +226,7 @@ async def test_a_worker_forked_from_a_process_that_used_the_manager_works(alone:
 # With Redis.
 
 
+@pytest.mark.storeless
 async def test_a_shell_sends_to_connection_client_user_and_conversation(with_redis: Talk) -> None:
     alice = with_redis.alice
     succeeded(
@@ -243,6 +244,7 @@ async def test_a_shell_sends_to_connection_client_user_and_conversation(with_red
     assert await alice.pending("five") == []
 
 
+@pytest.mark.storeless
 async def test_what_a_shell_posts_is_out_before_the_shell_ends(with_redis: Talk) -> None:
     for number in range(2):
         succeeded(
@@ -254,6 +256,7 @@ async def test_what_a_shell_posts_is_out_before_the_shell_ends(with_redis: Talk)
         await with_redis.bob.expect("conversation_updated", last_sequence=number + 1)
 
 
+@pytest.mark.storeless
 async def test_what_a_shell_changes_is_told_before_the_shell_ends(with_redis: Talk) -> None:
     conversation = with_redis.conversation_id
     succeeded(
@@ -268,6 +271,7 @@ async def test_what_a_shell_changes_is_told_before_the_shell_ends(with_redis: Ta
     assert frame["title"] == "New"
 
 
+@pytest.mark.storeless
 async def test_a_shell_moves_a_connection_of_the_server(with_redis: Talk) -> None:
     bob, conversation_id = with_redis.bob, with_redis.conversation_id
     ids = f"{bob.connection_id!r}, {conversation_id!r}"
@@ -280,12 +284,14 @@ async def test_a_shell_moves_a_connection_of_the_server(with_redis: Talk) -> Non
     await with_redis.alice.expect("user_left", timeout=10)
 
 
+@pytest.mark.storeless
 async def test_a_shell_ends_a_connection_at_once(with_redis: Talk) -> None:
     succeeded(with_redis.shell(f"m.sync.disconnect({with_redis.alice.connection_id!r})"))
     closed = await with_redis.alice.closed(timeout=1)
     assert closed.code == 4510
 
 
+@pytest.mark.storeless
 async def test_a_workers_threads_send_and_post(with_redis: Talk) -> None:
     user_id = with_redis.alice.welcome["user"]["id"]
     job = (
@@ -299,6 +305,7 @@ async def test_a_workers_threads_send_and_post(with_redis: Talk) -> None:
     assert sorted(message["sequence"] for message in messages) == list(range(1, 21))
 
 
+@pytest.mark.storeless
 async def test_without_a_living_redis_a_post_is_stored_and_the_log_says_what_failed(
     redis_server: RedisServer,
     server_with: ServerWith,

@@ -239,3 +239,17 @@ async def test_states_that_change_often_are_told_once_a_second_and_end_with_the_
     assert 1 <= len(frames) <= took + 3
     assert frames[-1]["changes"][-1]["state"] == "away"
     assert await state_of(alice, talk, talk.bob) == "away"
+
+
+async def test_what_happened_to_somebody_last_is_told_last(talk):
+    alice, bob = await talk.joined(talk.alice), await talk.joined(talk.bob)
+    # The second state has to wait for its frame; the leave does not overtake it.
+    for is_away in (True, False):
+        await bob.request({"type": "away", "is_away": is_away})
+    await bob.request(talk.request("leave"))
+    told = []
+    while len(told) < 4:
+        frame = await alice.take(lambda one: one["type"] in PRESENCE_TYPES, "news")
+        single = {"event": frame["type"].removeprefix("user_")}
+        told += [one["event"] for one in frame.get("changes", [single])]
+    assert told == ["joined", "state", "state", "left"]

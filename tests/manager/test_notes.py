@@ -13,7 +13,7 @@ from ovara.times import now
 from sessions_app.models import Conversation, Participant, Session
 from sessions_app.notes import MoveRead, Position, ReplaceState, write_batch
 from sessions_app.services import conversation_create
-from tests.support.statements import calling
+from tests.support.statements import calling, once
 
 
 class Reader:
@@ -56,16 +56,9 @@ def test_of_one_batch_each_tab_hears_how_far_the_user_had_read_by_then(reader: R
 
 
 def test_the_position_stays_where_another_node_has_moved_it_meanwhile(reader: Reader) -> None:
-    came: list[int] = []
-
-    def move_further() -> None:
-        if not came:
-            came.append(4)
-            Participant.objects.update(last_read_sequence=4)
-
-    with calling(move_further, before="UPDATE", table=Participant._meta.db_table):
+    moving = once(lambda: Participant.objects.update(last_read_sequence=4))
+    with calling(moving, before="UPDATE", table=Participant._meta.db_table):
         assert write_batch([reader.move(3)]) == [Position(4, moved=False)]
-    assert came
     assert reader.position == 4
 
 

@@ -37,3 +37,14 @@ def calling(act: Callable[[], None], before: str, table: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Collection, name, call)
         yield
+
+
+def once(act: Callable[[], object]) -> Callable[[], None]:
+    """`act` the first time, and nothing later: what it writes is a statement as well."""
+    left = [act]
+
+    def act_once() -> None:
+        if left:
+            left.pop()()
+
+    return act_once

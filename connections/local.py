@@ -53,7 +53,7 @@ class LocalConnections:
         self._opening = 0
         # Bound once: every outbox has the same.
         self._on_overflow, self._on_broken = self._too_slow, self._broken
-        self.beat_at = time.monotonic()
+        self.beat_at = self.sessions_at = time.monotonic()
 
     def new_connection(
         self, socket: Socket, *, ip_address: str | None = None, user_agent: str = ""
@@ -277,16 +277,18 @@ class LocalConnections:
                 frame = {"type": "token_expiring", "expires_at": wire(verdict.expires_at)}
                 self._node.hub.deliver(publication("connection", connection.connection_id, frame))
 
-    def take_heard(self) -> tuple[list[str], list[str], list[str]]:
-        """Connections heard, and active, since the last call; and the active ones' sessions."""
+    def take_heard(self) -> tuple[list[str], list[str]]:
+        """Connections heard, and active, since the last call."""
         since, self.beat_at = self.beat_at, time.monotonic()
         heard = [c for c in self._node.hub.connections.values() if c.heard_at >= since]
-        active = [c for c in heard if c.active_at >= since]
-        return (
-            [c.connection_id for c in heard],
-            [c.connection_id for c in active],
-            [c.session_id for c in active if c.session_id],
-        )
+        active = [c.connection_id for c in heard if c.active_at >= since]
+        return [c.connection_id for c in heard], active
+
+    def take_used_sessions(self) -> list[str]:
+        """The sessions of connections that were active since the last call."""
+        since, self.sessions_at = self.sessions_at, time.monotonic()
+        here = self._node.hub.connections.values()
+        return [c.session_id for c in here if c.session_id and c.active_at >= since]
 
 
 def set_token(connection: ConnectionInfo, token: VerifiedToken) -> None:

@@ -236,15 +236,14 @@ class Node:
     async def beat(self) -> None:
         """Say in the database that this node lives, and who of its connections was heard."""
         self._beats += 1
-        since = self.local.beat_at
-        heard, active, sessions = self.local.take_heard()
-        if self._beats % SESSION_BEATS:
-            sessions = []
+        since = self.local.beat_at, self.local.sessions_at
+        heard, active = self.local.take_heard()
+        sessions = [] if self._beats % SESSION_BEATS else self.local.take_used_sessions()
         try:
             alive = await registry.commit(Beat(self.id, heard, active, sessions))
         except OvaraError:
             # Nothing was written: say the same again next time.
-            self.local.beat_at = since
+            self.local.beat_at, self.local.sessions_at = since
             raise
         heartbeats.beaten()
         if not alive:

@@ -149,3 +149,39 @@ async def test_the_read_position_and_the_lists_unread_cross_the_nodes(
     frame = await writer.expect("read", conversation_id=talk)
     assert (frame["user"], frame["sequence"]) == (bob.as_json, 1)
     await lister.expect("conversation_updated", conversation_id=talk, unread=0)
+
+
+async def test_what_tabs_and_participants_are_told_crosses_the_nodes(
+    nodes: list[ServerProcess],
+    make_conversation: MakeConversation,
+    joined: Joined,
+    connect: Connect,
+    rest: Callable[..., httpx.AsyncClient],
+) -> None:
+    alice, bob = nodes[0].make_user(), nodes[0].make_user()
+    talk = await make_conversation(nodes[0], alice)
+    first = await joined(nodes[0], alice, talk)
+    tab = await connect(nodes[1], alice, client_id=first.client_id)
+    await first.expect("client_connections", count=2)
+    await tab.request({"type": "state", "state": {"draft": "hello"}})
+    await first.expect("state", state={"draft": "hello"})
+    await tab.close()
+    await first.expect("client_connections", count=1)
+
+    guest, beside = await connect(nodes[2], bob), await joined(nodes[2], alice, talk)
+    people = f"/api/conversations/{talk}/participants"
+    owner = rest(nodes[0], alice)
+    answer = await owner.post(people, json={"username": bob.username})
+    assert answer.status_code == 201, answer.text
+    await guest.expect("conversation_added", conversation_id=talk)
+    await guest.join(talk)
+    await first.expect("user_joined", user=bob.as_json)
+    await guest.send({"type": "typing", "conversation_id": talk, "is_typing": True})
+    await first.expect("typing", user=bob.as_json, is_typing=True)
+    answer = await owner.delete(f"{people}/{bob.username}")
+    assert answer.status_code == 204, answer.text
+    await guest.expect("conversation_removed", conversation_id=talk)
+    await beside.expect("user_left", user=bob.as_json)
+    stored = await first.message(talk, "in private")
+    await beside.expect("message", message=stored)
+    assert await guest.pending("message") == []

@@ -72,6 +72,26 @@ async def test_a_drained_nodes_clients_are_on_the_other_within_seconds_and_miss_
         assert [*seen[place], *live] == list(range(1, 41))
 
 
+async def test_lists_elsewhere_hear_of_a_drained_nodes_last_messages(
+    redis_server: RedisServer,
+    cluster: Cluster,
+    make_conversation: MakeConversation,
+    connect: Connect,
+    joined: Callable[..., Awaitable[WireClient]],
+) -> None:
+    leaving, staying = cluster.start(2, redis_server)
+    alice, bob = leaving.make_user(), leaving.make_user()
+    talk = await make_conversation(leaving, alice, bob)
+    writer, lister = await joined(leaving, alice, talk), await connect(staying, bob)
+    await writer.message(talk, "told at once")
+    await lister.expect("conversation_updated", conversation_id=talk, unread=1)
+    # Lists hear of a conversation once a second; this node has no second left.
+    await writer.message(talk, "the last")
+    leaving.signal(signal.SIGTERM)
+    await lister.expect("conversation_updated", conversation_id=talk, unread=2)
+    assert await asyncio.to_thread(leaving.wait) == 0
+
+
 # MongoDB has no lock that leaves readers alone.
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_second_sigterm_ends_at_once(

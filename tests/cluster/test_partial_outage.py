@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
+import redis as redis_client
 
+from sessions_app.models import Participant
 from tests.cluster.conftest import QUICK, Cluster, MakeConversation, soon
 from tests.conftest import ServerWith
 from tests.support.client import WireClient
@@ -100,3 +102,37 @@ async def test_of_two_redis_servers_one_that_is_away_takes_its_own_conversations
     last = {talk: await here.message(talk, "after") for talk in talks}
     for talk in talks:
         await there.expect("message", conversation_id=talk, message=last[talk])
+
+
+async def test_who_was_taken_out_while_nobody_could_say_so_is_out_when_the_layer_is_back(
+    redis_server: RedisServer,
+    cluster: Cluster,
+    make_conversation: MakeConversation,
+    joined: Joined,
+) -> None:
+    # No heartbeat looks for strangers meanwhile.
+    (node,) = cluster.start(
+        1,
+        redis_server,
+        OVARA_NODE_HEARTBEAT_SECONDS="60",
+        OVARA_NODE_LAPSE_SECONDS="120",
+    )
+    alice, bob = node.make_user(), node.make_user()
+    talk = await make_conversation(node, alice, bob)
+    owner, removed = await joined(node, alice, talk), await joined(node, bob, talk)
+    # As another node does whose word is lost.
+    parts = Participant.objects.filter(user_id=bob.id)
+    node.database.run(lambda alias: parts.using(alias).delete())
+    await owner.message(talk, "still heard")
+    await removed.expect("message")
+    with redis_client.Redis.from_url(redis_server.url) as redis:
+        redis.client_kill_filter(_type="pubsub")
+    await removed.expect("resync", timeout=10)
+
+    async def is_out() -> bool:
+        await owner.message(talk, "in private")
+        removed.frames.clear()
+        await owner.message(talk, "in private")
+        return await removed.pending("message") == []
+
+    await soon(is_out, "who has no part is taken out")

@@ -41,6 +41,7 @@ async def test_an_outage_stops_nothing_within_a_node_and_is_made_good_afterwards
     first, second = cluster.start(2, redis_server, OVARA_METRICS_TOKEN=METRICS)
     alice, bob, carol, dan = (first.make_user() for _ in range(4))
     talk = await make_conversation(first, alice, bob, carol, dan)
+    new_here = await make_conversation(first, carol)
     writer, near = await joined(first, alice, talk), await joined(first, carol, talk)
     far, removed = await joined(second, bob, talk), await joined(second, dan, talk)
     before = await writer.message(talk, "before")
@@ -56,7 +57,7 @@ async def test_an_outage_stops_nothing_within_a_node_and_is_made_good_afterwards
     await near.expect("message", message=before)
     assert [(await near.expect("message"))["message"] for _ in stored] == stored
     began_at = time.monotonic()
-    latecomer = await joined(first, carol, talk)
+    latecomer = await joined(first, carol, talk, new_here)
     assert time.monotonic() - began_at < 1.5, "a join waits for a layer that is known to be away"
     await latecomer.message(talk, "from a late one")
     await writer.expect("message")

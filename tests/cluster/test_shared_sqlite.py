@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 
+from connections.models import Node
 from ovara.sqlite_file import BUSY_TIMEOUT_SECONDS
 from tests.support.database import Database
 from tests.support.environment import ROOT, clean_environment
@@ -24,7 +25,7 @@ import sqlite3, sys, time
 database = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)
 while True:
     database.execute("BEGIN IMMEDIATE")
-    database.execute("UPDATE connections_node SET hostname = hostname")
+    database.execute("UPDATE connections_node SET pid = pid + 1")
     print("writing")
     time.sleep(0.02)
     database.execute("COMMIT")
@@ -67,3 +68,19 @@ def test_single_statements_get_in_between_the_transactions_of_a_busy_process(
     waits = busy_database.run(write)
     assert max(waits) < BUSY_TIMEOUT_SECONDS
     assert sum(waits) < WRITES * 0.4, waits
+
+
+def test_a_transaction_that_reads_before_it_writes_waits_for_its_turn_too(
+    busy_database: Database,
+) -> None:
+    def read_and_write(alias: str) -> None:
+        for number in range(WRITES):
+            with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
+                cursor.execute("SELECT COUNT(*) FROM connections_node")
+                # So long that the other would have written, if it could.
+                time.sleep(0.03)
+                cursor.execute("UPDATE connections_node SET hostname = %s", [str(number)])
+
+    # Something for the other to change: what was read is then out of date.
+    busy_database.run(lambda alias: Node.objects.using(alias).create(hostname="here", pid=1))
+    busy_database.run(read_and_write)

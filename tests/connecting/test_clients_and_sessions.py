@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.connecting.conftest import Connect, ServerWith, refused
 from tests.support.client import WireClient
+from tests.support.in_process import until
 from tests.support.server import ServerProcess
 
 
@@ -166,6 +169,50 @@ async def test_an_expired_session_is_ignored_and_a_new_one_begins(
     # Alone it does not bring its client any more.
     alone = await connect(server, alice, session_id=first.session_id)
     assert alone.client_id != first.client_id
+
+
+def end_of_session(http: httpx.AsyncClient, session_id: str) -> Callable[[], Awaitable[str]]:
+    """What tells when the session expires, as REST shows it: later moments are greater."""
+
+    async def expires_at() -> str:
+        answer = await http.get(f"/api/sessions/{session_id}")
+        assert answer.status_code == 200, answer.text
+        moment: str = answer.json()["expires_at"]
+        return moment
+
+    return expires_at
+
+
+async def test_each_tab_that_comes_and_each_state_prolongs_the_session(
+    server: ServerProcess, connect: Connect, rest: Callable[..., httpx.AsyncClient]
+) -> None:
+    alice = server.make_user()
+    first = await connect(server, alice)
+    expires_at = end_of_session(rest(server, alice), first.session_id)
+    ends = [await expires_at()]
+    second = await connect(server, alice, client_id=first.client_id)
+    ends.append(await expires_at())
+    assert (await second.request({"type": "state", "state": {"n": 1}}))["type"] == "ack"
+    ends.append(await expires_at())
+    assert ends == sorted(set(ends))
+
+
+async def test_whatever_is_done_on_a_connection_prolongs_its_session(
+    shared_server_with: ServerWith, connect: Connect, rest: Callable[..., httpx.AsyncClient]
+) -> None:
+    # It is written every thirty heartbeats, whenever it was between them.
+    server = shared_server_with(OVARA_NODE_HEARTBEAT_SECONDS="0.05")
+    alice = server.make_user()
+    client = await connect(server, alice)
+    expires_at = end_of_session(rest(server, alice), client.session_id)
+    for is_away in (True, False, True):
+        end = await expires_at()
+        await client.request({"type": "away", "is_away": is_away})
+
+        async def is_later(end: str = end) -> bool:
+            return await expires_at() > end
+
+        await until(is_later, timeout=10, what="the session lives longer")
 
 
 async def test_every_tab_of_a_client_knows_how_many_there_are(

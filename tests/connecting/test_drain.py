@@ -120,3 +120,23 @@ async def test_who_comes_while_the_server_drains_is_sent_away(
         assert end.disconnect is not None
         assert end.disconnect["retry_after"] >= 0.5
     assert await asyncio.to_thread(server.wait, timeout=30) == 0
+
+
+# Daphne cancels it: the client sees a connection that was lost, and comes back as well.
+@pytest.mark.parametrize("kind", ["uvicorn", "ovara"])
+async def test_who_is_being_registered_when_the_drain_begins_is_sent_away(
+    server_with: ServerWith, connect: Connect, kind: str
+) -> None:
+    server = server_with(kind=kind)
+    alice = server.make_user()
+    client = await connect(server, alice)
+    with server.database.write_lock():
+        waiting = asyncio.create_task(connect(server, alice))
+        # It is accepted, and can't be registered: nothing tells.
+        await asyncio.sleep(0.5)
+        server.signal(signal.SIGTERM)
+        assert (await client.closed()).code == 4412
+    late = await waiting
+    assert (await late.closed()).code == 4412
+    assert late.welcome == {}
+    assert await asyncio.to_thread(server.wait, timeout=30) == 0

@@ -5,13 +5,23 @@ from __future__ import annotations
 import asyncio
 import functools
 import signal
+import subprocess
+import sys
+import uuid
 from collections.abc import Callable
+from datetime import datetime, timedelta
+from socket import gethostname
 from typing import Any
 
 import httpx
 import pytest
 
-from connections.models import Connection, Node, Subscription
+from connections.models import Client, Connection, Node, Subscription
+from connections.registry.nodes import Reaped, nodes_reap_own_host
+from ovara.accounts.models import User
+from ovara.times import now
+from sessions_app.models import Conversation
+from sessions_app.services import conversation_create
 from tests.connecting.conftest import (
     Connect,
     MakeConversation,
@@ -23,6 +33,7 @@ from tests.connecting.conftest import (
 )
 from tests.support.client import WireClient
 from tests.support.server import ServerProcess
+from tests.support.statements import calling, once
 
 LAPSE_SECONDS = 1.2
 RESTLESS = {
@@ -185,3 +196,45 @@ async def test_nodes_that_could_not_write_their_heartbeats_do_not_take_each_othe
             assert [user["connections"] for user in ack["users"]] == [1, 1]
     assert rows(first, Node, stopped_at=None) == 2
     assert "node_taken_for_dead" not in first.logs() + second.logs()
+
+
+def dead_node(last_heartbeat: datetime) -> Node:
+    """A node of this host whose process is gone."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    return Node.objects.create(hostname=gethostname(), pid=gone.pid, last_heartbeat=last_heartbeat)
+
+
+@pytest.mark.parametrize("changed", ["last_heartbeat", "stopped_at"])
+def test_a_node_that_beats_or_is_claimed_by_another_just_before_is_left_alone(
+    db: None, changed: str
+) -> None:
+    node = dead_node(now() - timedelta(hours=1))
+    Connection.objects.create(node=node)
+    # Whoever reaps the node has the members of this one compare.
+    Conversation.objects.create(last_sequence=1)
+    change = once(lambda: Node.objects.update(**{changed: now()}))
+    with calling(change, before="UPDATE", table=Node._meta.db_table):
+        assert nodes_reap_own_host(uuid.uuid4()) == Reaped(0, set())
+    assert Connection.objects.get().disconnected_at is None
+
+
+@pytest.mark.parametrize("ahead", [timedelta(seconds=-20), timedelta(hours=1)])
+def test_the_grace_of_who_was_on_a_dead_node_counts_from_its_last_heartbeat(
+    db: None, ahead: timedelta
+) -> None:
+    """Or from now, where its clock was ahead of ours."""
+    node = dead_node(now() + ahead)
+    alice = User.objects.create(username="alice")
+    client = Client.objects.create(user=alice)
+    Subscription.objects.create(
+        connection=Connection.objects.create(node=node, client=client, user=alice),
+        conversation=conversation_create(owner=alice),
+        user=alice,
+        client_id=client.pk,
+        node=node,
+    )
+    assert nodes_reap_own_host(uuid.uuid4()).connections == 1
+    left_at = Subscription.objects.get().left_at
+    assert left_at is not None
+    assert left_at <= min(node.last_heartbeat, now())

@@ -63,12 +63,17 @@ async def test_a_locked_database_is_said_in_time_and_all_is_well_when_it_is_free
         assert await scene.failing_part() == ["database"]
         assert await is_healthy(scene.server)
         await carol.close()
-        assert (await scene.ask("join"))["code"] == "overloaded"
         # Nobody can come in; what is stored can be read, also by who is not in.
         for one in (scene.alice, outside):
             page = await one.request({"type": "history", "conversation_id": scene.conversation_id})
             assert [message["content"] for message in page["messages"]] == ["before"]
+        # Who is in already, and joins again in vain, misses nothing of what comes meanwhile.
+        join = {"type": "join", "id": "again", "conversation_id": scene.conversation_id}
+        await scene.bob.send(join)
+        await scene.bob.barrier()
         await scene.ask("typing", is_typing=True)
+        refused = await scene.bob.expect("error", id="again", timeout=ANSWER_SECONDS)
+        assert refused["code"] == "overloaded"
         await scene.bob.expect("typing", is_typing=True)
     answer = await scene.say("is it stored?", client_message_id=again)
     assert answer["type"] == "ack" and "duplicate" not in answer

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.db.models import QuerySet
 
 from connections.models import Client, Connection, Node, Subscription
 from connections.registry import write_batch
 from connections.registry.presence import Expel, SetAway, Settle, Subscribe, Unsubscribe
 from ovara.accounts.models import User
-from ovara.mongo.engine.collection import Collection
 from ovara.times import now
 from sessions_app.models import Participant
 from sessions_app.records import UserRef
 from sessions_app.services import conversation_create
+from tests.support.statements import calling
 
 
 class Room:
@@ -97,33 +96,6 @@ def another_node_settles(rows: QuerySet[Subscription], *, before: str) -> Iterat
     assert came, f"nothing began with {before}"
 
 
-@contextlib.contextmanager
-def calling(act: Callable[[], None], before: str, table: str) -> Iterator[None]:
-    """Call `act` before each "DELETE" or "UPDATE" of that table."""
-
-    def execute(run: Any, sql: str, *rest: Any) -> Any:
-        if sql.startswith(before) and table in sql:
-            act()
-        return run(sql, *rest)
-
-    if connection.vendor != "mongodb":
-        with connection.execute_wrapper(execute):
-            yield
-        return
-    # There a statement is a method.
-    name = {"DELETE": "delete_many", "UPDATE": "update_many"}[before]
-    run = getattr(Collection, name)
-
-    def call(self: Collection, *args: Any, **options: Any) -> Any:
-        if self.name == table:
-            act()
-        return run(self, *args, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Collection, name, call)
-        yield
-
-
 def test_a_leave_that_another_node_has_settled_is_not_told_again(room: Room) -> None:
     tab, other = room.tab(), Room("bob", room.talk)
     others_tab = other.tab()
@@ -166,3 +138,15 @@ def test_who_came_back_is_not_settled_any_more(room: Room) -> None:
     room.leave(before, ago=timedelta(hours=1))
     assert told(write_batch([room.join(after), Settle()])) == []
     assert Subscription.objects.count() == 2
+
+
+def test_who_may_still_come_back_is_not_settled_with_those_who_are_gone(room: Room) -> None:
+    """Somebody else's grace is over in the midst of a reload."""
+    tab, other = room.tab(), Room("bob", room.talk)
+    others_tab = other.tab()
+    write_batch([room.join(tab), other.join(others_tab)])
+    other.leave(others_tab, ago=timedelta(hours=1))
+    room.leave(tab)
+    (changes,) = write_batch([Settle()])
+    assert [(change.event, change.user) for change in changes] == [("left", other.user)]
+    assert told(write_batch([room.join(tab)])) == []

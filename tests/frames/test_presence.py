@@ -118,6 +118,24 @@ async def test_a_connection_that_is_cut_is_out_like_one_that_closes(talk):
     await bob.expect("user_left", user=talk.alice.as_json, timeout=GRACE_SECONDS + 3)
 
 
+async def test_each_leave_is_told_as_soon_as_its_grace_is_over(shared_server_with, new_talk):
+    # No heartbeat comes by meanwhile, which would find what was forgotten.
+    node = shared_server_with(OVARA_NODE_HEARTBEAT_SECONDS="60", OVARA_NODE_LAPSE_SECONDS="120")
+    carol, dan = node.make_user(), node.make_user()
+    talk = await new_talk(node, carol, dan)
+    watcher = await talk.joined(talk.alice)
+    first, second, third = [await talk.joined(account) for account in (talk.bob, carol, dan)]
+    await listen(watcher, {talk.bob.username, carol.username, dan.username})
+    await first.close()
+    await listen(watcher, {talk.bob.username})
+    # While the one may still come back, the other goes.
+    await second.close()
+    await asyncio.sleep(GRACE_SECONDS / 2)
+    await third.close()
+    await listen(watcher, {carol.username, dan.username})
+    assert list(await users(watcher, talk)) == [talk.alice.username]
+
+
 async def test_a_user_is_away_when_every_tab_is(talk):
     bob, one, two = [await talk.joined(account) for account in (talk.bob, talk.alice, talk.alice)]
     name = talk.alice.username
@@ -221,3 +239,17 @@ async def test_states_that_change_often_are_told_once_a_second_and_end_with_the_
     assert 1 <= len(frames) <= took + 3
     assert frames[-1]["changes"][-1]["state"] == "away"
     assert await state_of(alice, talk, talk.bob) == "away"
+
+
+async def test_what_happened_to_somebody_last_is_told_last(talk):
+    alice, bob = await talk.joined(talk.alice), await talk.joined(talk.bob)
+    # The second state has to wait for its frame; the leave does not overtake it.
+    for is_away in (True, False):
+        await bob.request({"type": "away", "is_away": is_away})
+    await bob.request(talk.request("leave"))
+    told = []
+    while len(told) < 4:
+        frame = await alice.take(lambda one: one["type"] in PRESENCE_TYPES, "news")
+        single = {"event": frame["type"].removeprefix("user_")}
+        told += [one["event"] for one in frame.get("changes", [single])]
+    assert told == ["joined", "state", "state", "left"]

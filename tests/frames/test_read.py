@@ -75,6 +75,8 @@ async def test_unread_are_the_messages_of_others_above_the_position(talk):
     await alice.request(talk.request("read", sequence=3))
     assert await unread(alice, unread=1) == 1  # bob's fifth
     assert await unread(bob) == 3
+    await alice.request(talk.request("read", sequence=4))  # her own
+    assert await unread(alice) == 1
     await alice.request(talk.request("read", sequence=6))
     assert await unread(alice, unread=0) == 0
     answer = await talk.rest(talk.alice).get(f"/api/conversations/{talk.id}")

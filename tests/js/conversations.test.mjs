@@ -130,6 +130,27 @@ test("more than one answer holds is fetched by history before live messages are 
   assert.deepEqual(delivered, Array.from({ length: 451 }, (_, index) => index + 1));
 });
 
+test("until its join is answered nothing is asked for or handed on, whatever other frames tell", async () => {
+  const { client, server, clock, delivered } = await joined();
+  const joins = [];
+  client.on("joined", ({ conversation_id }) => joins.push([conversation_id, ...delivered]));
+  const join = server.answers.join;
+  server.override.join = (socket, frame) => {
+    clock.setTimeout(() => socket.say({ type: "ack", id: frame.id, ...join(socket, frame) }), 2000);
+    return { id: "nobody's" };
+  };
+  server.cut();
+  server.store(ROOM);
+  await clock.advance(600);
+  server.say({ type: "conversation_updated", conversation_id: ROOM, title: "", last_sequence: 1, unread: 1 });
+  await clock.advance(1000);
+  assert.deepEqual(delivered, []);
+  assert.equal(server.frames("history").length, 0);
+  await clock.advance(1000);
+  assert.deepEqual(joins, [[ROOM]]);
+  assert.deepEqual(delivered, [1]);
+});
+
 test("another epoch, or a position beyond the newest, starts anew", async () => {
   const { client, server, clock, delivered } = await joined({ stored: 5 });
   const answers = [];
@@ -190,6 +211,24 @@ test("what comes for a conversation that was left is dropped, and it is not join
   await clock.advance(1000);
   assert.deepEqual(delivered, []);
   assert.equal(server.frames("join").length, 1);
+});
+
+test("what is left while its join is under way is not joined, and hands on nothing", async () => {
+  const { client, server, clock, delivered, connect } = setUp();
+  server.store(ROOM);
+  await connect();
+  const heard = [];
+  client.on("joined", ({ conversation_id }) => heard.push(conversation_id));
+  const join = server.answers.join;
+  server.override.join = (socket, frame) => {
+    clock.setTimeout(() => socket.say({ type: "ack", id: frame.id, ...join(socket, frame) }), 500);
+    return { id: "nobody's" };
+  };
+  const joining = assert.rejects(client.join(ROOM, { since: 0, epoch: "epoch-1" }), { code: "discarded" });
+  await clock.advance(100);
+  await Promise.all([joining, client.leave(ROOM), clock.advance(1000)]);
+  assert.deepEqual(heard, []);
+  assert.deepEqual(delivered, []);
 });
 
 test("a conversation that is not there rejects the join, and is not joined again", async () => {

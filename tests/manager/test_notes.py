@@ -13,6 +13,7 @@ from ovara.times import now
 from sessions_app.models import Conversation, Participant, Session
 from sessions_app.notes import MoveRead, Position, ReplaceState, write_batch
 from sessions_app.services import conversation_create
+from tests.support.statements import calling, once
 
 
 class Reader:
@@ -52,6 +53,13 @@ def test_of_one_batch_each_tab_hears_how_far_the_user_had_read_by_then(reader: R
     assert reader.position == 5
     assert write_batch([reader.move(1)]) == [Position(5, moved=False)]
     assert reader.position == 5
+
+
+def test_the_position_stays_where_another_node_has_moved_it_meanwhile(reader: Reader) -> None:
+    moving = once(lambda: Participant.objects.update(last_read_sequence=4))
+    with calling(moving, before="UPDATE", table=Participant._meta.db_table):
+        assert write_batch([reader.move(3)]) == [Position(4, moved=False)]
+    assert reader.position == 4
 
 
 def test_who_has_no_part_is_refused_alone(reader: Reader) -> None:

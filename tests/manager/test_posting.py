@@ -110,6 +110,19 @@ async def test_a_sender_who_is_gone_harms_nobody_elses_message(manager: WebSocke
     assert await contents_of(talk) == [(number + 1, f"good {number}") for number in range(10)]
 
 
+async def test_what_a_sender_who_is_gone_called_its_message_is_no_name_of_ours(
+    manager: WebSocketManager,
+) -> None:
+    alice, gone = await make_person(), await make_person()
+    talk = await make_conversation(alice)
+    theirs = await manager.post_message(talk, "theirs", sender=gone.user, client_message_id="same")
+    await in_thread(User.objects.filter(pk=gone.user.pk).delete)
+    ours = await manager.post_message(talk, "ours", client_message_id="same")
+    again = await manager.post_message(talk, "ours", client_message_id="same")
+    assert theirs.id != ours.id == again.id
+    assert await contents_of(talk) == [(1, "theirs"), (2, "ours")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [

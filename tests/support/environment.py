@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Shared by the test process and its servers, so that tests can make tokens without signing in.
 SECRET_KEY = "a key for tests alone, long enough to sign with"
 
+# MAKEFLAGS: what `make test WORKERS=…` was told is not for a `make` that a test starts.
 _NAMES = frozenset(
     {
         "ALLOWED_HOSTS",
@@ -20,6 +21,7 @@ _NAMES = frozenset(
         "DJANGO_SETTINGS_MODULE",
         "HOST",
         "LOG_LEVEL",
+        "MAKEFLAGS",
         "MONGODB_DB_NAME",
         "MONGODB_URI",
         "PORT",

@@ -29,6 +29,7 @@ log = logging.getLogger("connections")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # A balancer asks it often, and takes a server out that does not answer soon.
 LIVENESS = "/healthz"
+LIVENESS_SECONDS = 1.0
 HELP = "Look at {}, and whether `manage.py migrate` was run; the next request tries again."
 
 
@@ -45,7 +46,7 @@ class NodeApplication:
             await self._lifespan(receive, send)
             return
         if scope.get("path") == LIVENESS:
-            self._start_aside()
+            await self._start_for_a_while()
         else:
             await self._start()
         await self.inner(scope, receive, send)
@@ -58,10 +59,13 @@ class NodeApplication:
         await websocket_manager.node.drain()
         await send({"type": "lifespan.shutdown.complete"})
 
-    def _start_aside(self) -> None:
-        """Start the node beside an answer that says nothing of it, and waits for no database."""
+    async def _start_for_a_while(self) -> None:
+        """Start the node before an answer that says nothing of it, and waits for no database."""
+        if websocket_manager.node.running:
+            return
         if self._starting is None or self._starting.done():
             self._starting = asyncio.create_task(self._start(), name="node start")
+        await asyncio.wait({self._starting}, timeout=LIVENESS_SECONDS)
 
     async def _start(self) -> None:
         """Start the node. Where the database is away the server serves all the same: `readyz`

@@ -56,6 +56,7 @@ def _message_committed(message: MessageRecord, origin: str | None, **_: Any) -> 
 def _conversation_in_doubt(conversation_id: str, **_: Any) -> None:
     if _can_deliver():
         background.tell(tell_doubts, node, {conversation_id})
+        background.tell(node.conversation_feed.changed, conversation_id)
 
 
 def _conversation_changed(conversation_id: str, **_: Any) -> None:

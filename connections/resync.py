@@ -53,8 +53,11 @@ class Resync:
 
 
 def tell_doubts(node: Node, in_doubt: set[str] | None) -> None:
-    """A node has died, perhaps between storing a message and sending it: whoever has joined these
-    conversations, on any node, shall compare; where there are too many to name them, everybody."""
+    """Something may be stored that nobody was told of: its node has died, or had no answer.
+
+    Whoever has joined these conversations, on any node, shall compare; where there are too many to
+    name them, everybody.
+    """
     if in_doubt is None:
         node.resync.look(None)
         node.send(ALL_NODES, {"action": "resync"})

@@ -13,7 +13,6 @@ from typing import Any, cast
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection
-from django.db.migrations.executor import MigrationExecutor
 
 
 @register(Tags.database)
@@ -44,6 +43,8 @@ def start_problem() -> str | None:
         return problem
     if connection.vendor != "mongodb":
         return None
+    from django.db.migrations.executor import MigrationExecutor
+
     executor = MigrationExecutor(connection)
     missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
     return _said(f"{len(missing)} migrations were not applied to it") if missing else None

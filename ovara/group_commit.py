@@ -42,8 +42,12 @@ GATHER_SECONDS = 0.005
 class DatabaseAway(Overloaded):
     """The database did not take a batch: gone, full, locked or read-only.
 
-    Nothing was stored, unless the database was lost before it could answer.
+    `is_certain`: nothing was stored. Otherwise the database was lost before it could answer.
     """
+
+    def __init__(self, message: str, *, is_certain: bool) -> None:
+        super().__init__(message)
+        self.is_certain = is_certain
 
 
 class GroupCommit(Generic[Item, Result]):
@@ -196,7 +200,8 @@ class GroupCommit(Generic[Item, Result]):
         with self._wake:
             behind = list(self._waiting)
             self._waiting.clear()
-            outcomes = [*zip(batch, results, strict=True), *((job, away) for job in behind)]
+            untried = self._untried(away)
+            outcomes = [*zip(batch, results, strict=True), *((job, untried) for job in behind)]
             if not self._closing:
                 self._waiting.extend(job for job, result in outcomes if _is_kept(job, result))
                 outcomes = [pair for pair in outcomes if not _is_kept(*pair)]
@@ -235,8 +240,11 @@ class GroupCommit(Generic[Item, Result]):
                 return [error]
         results: list[Result | Exception] = []
         for item in items:
-            is_away = bool(results) and isinstance(results[-1], DatabaseAway)
-            results += results[-1:] if is_away else self._write_batch([item])
+            last = results[-1] if results else None
+            if isinstance(last, DatabaseAway):
+                results.append(self._untried(last))
+            else:
+                results += self._write_batch([item])
         return results
 
     def _write_once(self, items: Sequence[Item]) -> Sequence[Result | Exception]:
@@ -246,11 +254,19 @@ class GroupCommit(Generic[Item, Result]):
             raise RuntimeError(f"{self.name}: {len(results)} results for {len(items)} items")
         return results
 
+    def _untried(self, away: DatabaseAway) -> DatabaseAway:
+        """For what is not even tried, since it would fare like the others."""
+        text = f"The {self.name} can't reach the database. Nothing was stored; try again."
+        untried = DatabaseAway(text, is_certain=True)
+        untried.__cause__ = away.__cause__
+        return untried
+
     def _away(self, error: Exception) -> DatabaseAway:
         # A file has no connection that could be lost between the commit and its answer.
         is_certain = connection.vendor == "sqlite"
         outcome = "Nothing was stored" if is_certain else "It may have been stored all the same"
-        away = DatabaseAway(f"The {self.name} can't reach the database. {outcome}; try again.")
+        text = f"The {self.name} can't reach the database. {outcome}; try again."
+        away = DatabaseAway(text, is_certain=is_certain)
         away.__cause__ = error
         return away
 

@@ -70,8 +70,9 @@ async def post(
 async def _append_and_tell(draft: Draft, origin: str | None) -> Appended:
     try:
         appended = await journal.commit(draft)
-    except DatabaseAway:
-        _doubt(draft.conversation_id)
+    except DatabaseAway as away:
+        if not away.is_certain:
+            _doubt(draft.conversation_id)
         raise
     # No await from here to the return: callers are woken in the order of sequences, so whatever
     # they enqueue now keeps that order.
@@ -87,6 +88,7 @@ async def _append_and_tell(draft: Draft, origin: str | None) -> Appended:
 
 
 def _doubt(conversation_id: str) -> None:
+    _in_doubt.pop(conversation_id, None)
     _in_doubt[conversation_id] = None
     if len(_in_doubt) > MAX_DOUBTS:
         del _in_doubt[next(iter(_in_doubt))]

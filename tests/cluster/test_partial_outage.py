@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import httpx
-import pytest
 import redis as redis_client
 
 from sessions_app.models import Participant
@@ -15,8 +14,6 @@ from tests.support.client import WireClient
 from tests.support.redis_server import RedisServer
 from tests.support.server import ServerProcess
 from tests.support.tcp_proxy import TcpProxy
-
-pytestmark = pytest.mark.storeless
 
 Joined = Callable[..., Awaitable[WireClient]]
 

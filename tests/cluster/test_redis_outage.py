@@ -8,15 +8,12 @@ import time
 from collections.abc import Awaitable, Callable
 
 import httpx
-import pytest
 
 from tests.cluster.conftest import Cluster, MakeConversation, soon
 from tests.conftest import Connect
 from tests.support.client import WireClient
 from tests.support.redis_server import RedisServer
 from tests.support.server import ServerProcess
-
-pytestmark = pytest.mark.storeless
 
 Joined = Callable[..., Awaitable[WireClient]]
 METRICS = "metrics-for-tests"

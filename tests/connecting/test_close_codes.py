@@ -1,7 +1,5 @@
 """Every close code: one table for server, browser and page; and what brings each about.
 
-pytestmark = pytest.mark.storeless
-
 Elsewhere: 4401 in test_authenticate and test_revocation, 4408 in test_deadlines, 4412 in
 test_drain, 4413 in test_limits and test_slow_consumers, 4503 and the 4500 of a malformed id in
 test_clients_and_sessions, 4509 in test_limits.

@@ -183,7 +183,7 @@ async def test_a_database_that_is_away_is_said_and_the_server_waits_for_it(
             began_at = time.monotonic()
             assert (await http.get("/healthz")).status_code == 200
             # A balancer asks it. MongoDB's driver looks for its server for 5 s.
-            assert time.monotonic() - began_at < 2
+            assert time.monotonic() - began_at < 4
             answer = await http.get("/readyz")
         assert (answer.status_code, answer.json()["failed"]) == (503, ["database"])
         client = await connect(server, token=_some_token())

@@ -6,15 +6,12 @@ import asyncio
 import os
 import signal
 
-import pytest
 from playwright.async_api import Browser, expect
 
 from tests.conftest import program
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.conftest import OpenChat, Talk
 from tests.support import browser as chromium
-
-pytestmark = pytest.mark.storeless
 
 NOBODY = "Nobody else is here now"
 

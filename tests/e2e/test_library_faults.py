@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from playwright.async_api import Page
 
 from tests.e2e.conftest import MakeConversation
@@ -19,8 +18,6 @@ from tests.support.browser import BrowserPages
 from tests.support.database import Account
 from tests.support.rest import rest_client
 from tests.support.server import ServerProcess
-
-pytestmark = pytest.mark.storeless
 
 SEED = int(os.environ.get("FAULTS_SEED", "20260101"))
 CONVERSATIONS = 4

@@ -10,8 +10,6 @@ from tests.e2e.conftest import OpenChat, Talk
 from tests.e2e.contrast import luminance, too_faint
 from tests.support.browser import BrowserPages
 
-pytestmark = pytest.mark.storeless
-
 PHONE = {"viewport": {"width": 360, "height": 640}, "has_touch": True, "is_mobile": True}
 LONG_WORD = "Donaudampfschifffahrtsgesellschaftskapitän" * 12
 

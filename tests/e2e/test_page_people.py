@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 from playwright.async_api import expect
 
 from tests.conftest import ServerWith
 from tests.e2e.conftest import OpenChat, StartTalk, Talk
 from tests.support.browser import BrowserPages
-
-pytestmark = pytest.mark.storeless
 
 
 async def test_a_person_is_away_only_when_every_one_of_their_tabs_is_hidden(

@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import pytest
 from playwright.async_api import Page, expect
 
 from tests.e2e.chat_page import ChatPage
 from tests.e2e.conftest import OpenChat, Talk
 from tests.support.browser import BrowserPages
-
-pytestmark = pytest.mark.storeless
 
 READABLE_BY_SCRIPTS = """() => ({
     local: { ...localStorage },

@@ -16,8 +16,6 @@ from tests.frames.conftest import NO_SUCH_ID, of_type
 from tests.frames.test_decoder import almost_frames, json_values, requests
 from tests.support.client import WireClient
 
-pytestmark = pytest.mark.storeless
-
 # Stands for the conversation of the test in what hypothesis makes up.
 HERE = "the conversation"
 

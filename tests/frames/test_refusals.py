@@ -10,8 +10,6 @@ import pytest
 from tests.frames.conftest import NO_SUCH_ID, raw_texts
 from tests.frames.test_decoder import COMPLETE
 
-pytestmark = pytest.mark.storeless
-
 ABOUT_A_CONVERSATION = [kind for kind in COMPLETE if "conversation_id" in COMPLETE[kind]]
 NEEDS_JOIN = ["typing", "presence"]
 TOO_LONG = "x" * 32_769

@@ -5,11 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-import pytest
-
 from tests.frames.conftest import of_type
-
-pytestmark = pytest.mark.storeless
 
 TYPING_SECONDS = 5.0
 

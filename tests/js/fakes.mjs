@@ -72,7 +72,7 @@ class FakeSocket {
 
   send(text) {
     if (this.readyState === 0) throw new Error("A socket that still connects cannot send.");
-    if (this.readyState === 3) return;
+    if (this.readyState > 1) throw new Error("A browser complains of what is sent on a socket that closes.");
     const frame = JSON.parse(text);
     this.received.push({ ...frame, at: this.server.clock.now() });
     this.server.clock.setTimeout(() => this.readyState === 1 && this.server.receive(this, frame), LATENCY_MS);

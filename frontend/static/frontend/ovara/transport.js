@@ -4,6 +4,8 @@
  * @property {(close: {code: number, reason: string}) => void} onClose once for each socket that is opened and not dropped
  */
 
+const OPEN = 1; // WebSocket.OPEN, also where another class stands in for it
+
 /** At most one WebSocket at a time. Every socket has an id; what an old one still says is not heard. */
 export class Transport {
   #WebSocket;
@@ -45,9 +47,12 @@ export class Transport {
     };
   }
 
-  /** @param {string} text */
+  /**
+   * A socket that closes takes nothing: what has no acknowledgement goes again on the next one.
+   * @param {string} text
+   */
   write(text) {
-    this.#socket?.send(text);
+    if (this.#socket && this.#socket.readyState <= OPEN) this.#socket.send(text);
   }
 
   /** Closes the socket without waiting for its goodbye, which may never come on a dead network. */

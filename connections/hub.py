@@ -96,7 +96,7 @@ class Hub:
         if not connection.authenticated:
             connection.authenticated = True
             self._authenticated += 1
-            metrics.AUTHENTICATED.inc()
+            metrics.AUTHENTICATED.set(self._authenticated)
         return self._index(connection)
 
     def _index(self, connection: ConnectionInfo) -> list[tuple[str, str]]:
@@ -120,7 +120,7 @@ class Hub:
         metrics.CONNECTIONS.set(len(self.connections))
         if connection.authenticated:
             self._authenticated -= 1
-            metrics.AUTHENTICATED.dec()
+            metrics.AUTHENTICATED.set(self._authenticated)
         last: list[tuple[str, str]] = []
         if connection.client_id and self.client_connections.take(
             connection.client_id, connection_id

@@ -49,6 +49,10 @@ def test_of_the_last_two_tabs_that_are_hidden_on_two_nodes_at_once_one_says_away
     told = side_by_side(
         HIDERS, database, [(str(user.pk), *(str(tab.pk) for tab in side)) for side in tabs]
     )
+    hidden = database.run(
+        lambda alias: set(Subscription.objects.using(alias).values_list("is_away"))
+    )
+    assert hidden == {(True,)}
     times = Counter(talk for side in told for changes in side for talk in changes)
     assert set(times) == {str(talk.pk) for talk in talks}
     if database.store.kind in {"sqlite", "postgresql"}:

@@ -85,7 +85,7 @@ async def test_the_inactive_are_closed_from_another_process_and_the_active_are_n
         assert "Dry run: nothing was changed." in dry.stdout
         assert counts(dry) == [1, 0, 0, 0, 0]
         process = await cleanup(quick_server, "--max-inactive-minutes", MINUTES)
-        closed = await silent.closed(timeout=3)
+        closed = await silent.closed()
         await active.barrier()
     assert counts(process) == [1, 0, 0, 0, 0]
     assert f"inactive for {float(MINUTES):g} minutes, closed: 1" in process.stdout
@@ -114,7 +114,7 @@ async def test_it_goes_by_the_database_where_redis_is_away(
     await asyncio.sleep(INACTIVE_SECONDS)
     process = await cleanup(server, "--max-inactive-minutes", MINUTES)
     assert counts(process)[0] == 1
-    assert (await silent.closed(timeout=3)).code == 4408
+    assert (await silent.closed()).code == 4408
 
 
 async def test_what_a_dead_server_left_is_closed(

@@ -135,7 +135,7 @@ async def test_a_renewed_token_counts_from_then_on(server: ServerProcess, connec
     alice = server.make_user()
     client = await connect(server, token=token_ending_in(alice, 2))
     await client.request({"type": "state", "state": {"open": "here"}})
-    first_end = await client.expect("token_expiring", timeout=3)
+    first_end = await client.expect("token_expiring")
 
     token = token_ending_in(alice, 4)
     ack = await authenticate(client, token)
@@ -144,7 +144,7 @@ async def test_a_renewed_token_counts_from_then_on(server: ServerProcess, connec
     assert ack["session"] == {"id": client.session_id, "resumed": True, "state": {"open": "here"}}
     assert moment(ack["token_expires_at"]).timestamp() == AccessToken(token)["exp"]
 
-    second_end = await client.expect("token_expiring", timeout=4)
+    second_end = await client.expect("token_expiring")
     assert second_end["expires_at"] == ack["token_expires_at"]
     assert datetime.now(UTC) > moment(first_end["expires_at"]), "the first token still counts"
     assert (await client.request({"type": "ping"}))["type"] == "pong"
@@ -172,7 +172,7 @@ async def test_the_client_is_told_before_its_token_ends_and_closed_when_it_does(
     async def until_its_end(via: str) -> None:
         token = token_ending_in(any_server.make_user(), 2)
         client = await connect(any_server, token=token, via=via)
-        expires_at = moment((await client.expect("token_expiring", timeout=3))["expires_at"])
+        expires_at = moment((await client.expect("token_expiring"))["expires_at"])
         assert expires_at.timestamp() == AccessToken(token)["exp"]
         assert datetime.now(UTC) < expires_at, "told too late to renew"
         end = await client.closed()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import GRACE_SECONDS
 from tests.connecting.conftest import KINDS, Connect, MakeConversation, ServerWith, closed_row
 from tests.support.client import WireClient
 from tests.support.environment import ROOT, clean_environment
@@ -23,11 +24,9 @@ from tests.support.tcp_proxy import TcpProxy
 pytestmark = pytest.mark.storeless
 
 IDLE_SECONDS = 1.6
-# The shared servers' grace; see tests/conftest.py.
-GRACE_SECONDS = 0.3
 PING_SECONDS = 0.2
 # How late the server may notice, and some more for a busy machine.
-SLACK_SECONDS = 1.5
+SLACK_SECONDS = 5.0
 
 # A page: it joins, and pings as the browser's library does, until it is stopped.
 PAGE = f"""

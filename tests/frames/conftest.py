@@ -40,8 +40,6 @@ LIMITS = {
     "OVARA_MAX_FRAME_BYTES": "70000",
     "OVARA_MAX_CONVERSATIONS_PER_CONNECTION": "2",
 }
-# The shared servers' grace; see tests/conftest.py.
-GRACE_SECONDS = 0.3
 NO_SUCH_ID = "01a204ff-b87e-7596-8aa3-a61245b618c3"
 
 

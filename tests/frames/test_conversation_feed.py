@@ -8,7 +8,8 @@ import time
 
 from connections.conversation_feed import GATHER_SECONDS
 from ovara.database import READER_THREADS, in_thread
-from tests.frames.conftest import GRACE_SECONDS, NO_SUCH_ID, of_type, raw_texts, sequences
+from tests.conftest import GRACE_SECONDS
+from tests.frames.conftest import NO_SUCH_ID, of_type, raw_texts, sequences
 from tests.support.in_process import add, make_conversation, make_person, running_manager, until
 
 FEED = ("conversation_added", "conversation_updated", "conversation_removed")
@@ -143,12 +144,13 @@ async def test_whoever_is_removed_is_out_at_once(talk):
             "last_sequence": client_sequence(client),
             "unread": 0,
         }
+    # The others see them go, at once and not after the grace.
+    await alice.expect("user_left", user=talk.bob.as_json, timeout=GRACE_SECONDS)
     await asyncio.sleep(GRACE_SECONDS)
     await joined.barrier()
     after = {frame["type"] for frame in joined.received[mark:]}
     assert after - {"conversation_removed"} == {"pong"}
-    # The others see them go, at once and not after the grace, and no longer typing.
-    await alice.expect("user_left", user=talk.bob.as_json, timeout=0.2)
+    # The others see them no longer typing.
     assert [one["is_typing"] for one in of_type(alice, "typing")] == [True, False]
     present = await alice.request(talk.request("presence"))
     assert [one["user"] for one in present["users"]] == [talk.alice.as_json]

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.frames.conftest import GRACE_SECONDS, NO_SUCH_ID, of_type, sequences
+from tests.conftest import GRACE_SECONDS
+from tests.frames.conftest import NO_SUCH_ID, of_type, sequences
 
 RECOVERY_LIMIT = 200
 ONE_MIB = 1_048_576

@@ -21,7 +21,7 @@ from tests.support.stores import SecantusDB, kind_of_the_run
 @pytest.fixture(scope="module")
 def own_node(start_server, own_mongodb):
     """A server whose database these tests lock and break."""
-    server = start_server(**SETTINGS, OVARA_PRESENCE_GRACE_SECONDS="0.3", database=own_mongodb)
+    server = start_server(**SETTINGS, OVARA_PRESENCE_GRACE_SECONDS="1", database=own_mongodb)
     yield server
     server.kill()
 

@@ -97,7 +97,7 @@ async def test_typing_ends_with_the_leave_and_with_the_connection(talk):
         await bob.expect("typing", is_typing=True)
         await end(alice)
         # At once: not by the timer of five seconds.
-        await bob.expect("typing", is_typing=False, user=talk.alice.as_json, timeout=2)
+        await bob.expect("typing", is_typing=False, user=talk.alice.as_json, timeout=4)
     assert await bob.pending("typing") == []
 
 

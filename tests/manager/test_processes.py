@@ -164,7 +164,7 @@ async def test_a_connection_is_ended_from_a_shell_by_the_database_alone(alone: T
     connection_id = alone.alice.connection_id
     process = succeeded(alone.shell(f"print(m.sync.disconnect({connection_id!r}, reason='out'))"))
     assert process.stdout.splitlines()[-1] == "True"
-    closed = await alone.alice.closed(timeout=2)
+    closed = await alone.alice.closed()
     assert closed.code == 4510
     assert closed.disconnect is not None and closed.disconnect["reason"] == "out"
 
@@ -179,7 +179,7 @@ async def test_a_reason_longer_than_a_close_frame_ends_the_connection_all_the_sa
     talk = await make_talk(server)
     reason = "ü" * 150
     succeeded(talk.shell(f"m.sync.disconnect({talk.alice.connection_id!r}, reason={reason!r})"))
-    closed = await talk.alice.closed(timeout=2)
+    closed = await talk.alice.closed()
     assert closed.code == 4510
     assert closed.disconnect is not None and closed.disconnect["reason"] == reason
 
@@ -191,7 +191,7 @@ async def test_a_participant_removed_in_a_shell_hears_nothing_more_of_the_conver
     bob = alone.bob.welcome["user"]["username"]
     code = REMOVE.format(conversation=alone.conversation_id, username=bob)
     succeeded(alone.python(code))
-    closed = await alone.bob.closed(timeout=2)
+    closed = await alone.bob.closed()
     assert closed.code == 4412
     await alone.alice.message(alone.conversation_id, "in private")
     assert not [frame for frame in alone.bob.frames if frame["type"] == "message"]
@@ -287,7 +287,7 @@ async def test_a_shell_moves_a_connection_of_the_server(with_redis: Talk) -> Non
 @pytest.mark.storeless
 async def test_a_shell_ends_a_connection_at_once(with_redis: Talk) -> None:
     succeeded(with_redis.shell(f"m.sync.disconnect({with_redis.alice.connection_id!r})"))
-    closed = await with_redis.alice.closed(timeout=1)
+    closed = await with_redis.alice.closed()
     assert closed.code == 4510
 
 

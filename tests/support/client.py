@@ -23,6 +23,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin, Subprotocol
 
 from tests.support.database import Account
+from tests.support.environment import PATIENCE_SECONDS
 from tests.support.server import ServerProcess
 
 Frame = dict[str, Any]
@@ -138,7 +139,7 @@ class WireClient:
         """Send what is perhaps no frame at all; bytes go as a binary frame."""
         await self.socket.send(data)
 
-    async def request(self, frame: Frame, *, timeout: float = 5) -> Frame:
+    async def request(self, frame: Frame, *, timeout: float = PATIENCE_SECONDS) -> Frame:
         """Send a request, with an `id` unless it has one; its `ack`, `error` or `pong`."""
         frame = {"id": f"test-{next(self._ids)}"} | frame
         await self.send(frame)
@@ -161,7 +162,9 @@ class WireClient:
         stored: Frame = (await self._acknowledged(frame | unique | fields))["message"]
         return stored
 
-    async def expect(self, frame_type: str, *, timeout: float = 5, **fields: Any) -> Frame:
+    async def expect(
+        self, frame_type: str, *, timeout: float = PATIENCE_SECONDS, **fields: Any
+    ) -> Frame:
         """The next frame of this type whose fields are `fields`; the others keep waiting."""
         return await self._take(
             lambda frame: (
@@ -173,7 +176,7 @@ class WireClient:
         )
 
     async def take(
-        self, is_wanted: Callable[[Frame], bool], what: str, *, timeout: float = 5
+        self, is_wanted: Callable[[Frame], bool], what: str, *, timeout: float = PATIENCE_SECONDS
     ) -> Frame:
         """The next frame that `is_wanted`; `what` says in the failure what did not come."""
         return await self._take(is_wanted, what, timeout)
@@ -188,7 +191,7 @@ class WireClient:
         await self.barrier()
         return [frame for frame in self.frames if not types or frame["type"] in types]
 
-    async def closed(self, *, timeout: float = 5) -> Closed:
+    async def closed(self, *, timeout: float = PATIENCE_SECONDS) -> Closed:
         """Wait for the server to close the connection."""
         async with asyncio.timeout(timeout):
             await asyncio.shield(self._reader)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# How long a test waits for what must come: machines are shared, and some seconds may pass.
+PATIENCE_SECONDS = 15.0
 # Shared by the test process and its servers, so that tests can make tokens without signing in.
 SECRET_KEY = "a key for tests alone, long enough to sign with"
 

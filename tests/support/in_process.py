@@ -26,6 +26,7 @@ from ovara.database import in_thread
 from ovara.ids import new_id
 from sessions_app.models import Conversation
 from sessions_app.services import conversation_create
+from tests.support.environment import PATIENCE_SECONDS
 
 Frame = dict[str, Any]
 
@@ -138,7 +139,7 @@ async def running_manager() -> AsyncIterator[WebSocketManager]:
         await node.stop()
 
 
-async def until(condition: Any, *, timeout: float = 5, what: str = "") -> None:
+async def until(condition: Any, *, timeout: float = PATIENCE_SECONDS, what: str = "") -> None:
     """Wait for what has no event to await: another thread's write, a periodic task."""
     async with asyncio.timeout(timeout):
         while True:

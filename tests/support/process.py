@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from tests.support.environment import PATIENCE_SECONDS
+
 
 class ChildProcess:
     """A program with its output collected line by line; it can be started again after its end.
@@ -74,7 +76,7 @@ class ChildProcess:
         assert self._process is not None, "not started"
         self._process.send_signal(number)
 
-    def wait(self, *, timeout: float = 15) -> int:
+    def wait(self, *, timeout: float = PATIENCE_SECONDS) -> int:
         """Wait for the end, and for the last line of output; the exit code (negative: a signal)."""
         assert self._process is not None, "not started"
         assert self._reader is not None
@@ -92,12 +94,12 @@ class ChildProcess:
             os.killpg(self.pid, signal.SIGKILL)
             self.wait()
 
-    def interrupt(self, *, timeout: float = 15) -> int:
+    def interrupt(self, *, timeout: float = PATIENCE_SECONDS) -> int:
         """Ctrl-C at a terminal, which reaches the whole group. The exit code."""
         os.killpg(self.pid, signal.SIGINT)
         return self.wait(timeout=timeout)
 
-    def terminate(self, *, timeout: float = 15) -> int:
+    def terminate(self, *, timeout: float = PATIENCE_SECONDS) -> int:
         """SIGTERM: what a deployment does. The exit code."""
         self.signal(signal.SIGTERM)
         return self.wait(timeout=timeout)
@@ -113,12 +115,14 @@ class ChildProcess:
             return len(self._lines)
 
     async def wait_for_log(
-        self, pattern: str, *, since: int = 0, timeout: float = 5
+        self, pattern: str, *, since: int = 0, timeout: float = PATIENCE_SECONDS
     ) -> re.Match[str]:
         """Wait for a line in which the regular expression `pattern` is found."""
         return await asyncio.to_thread(self.wait_for_line, pattern, since=since, timeout=timeout)
 
-    def wait_for_line(self, pattern: str, *, since: int = 0, timeout: float = 5) -> re.Match[str]:
+    def wait_for_line(
+        self, pattern: str, *, since: int = 0, timeout: float = PATIENCE_SECONDS
+    ) -> re.Match[str]:
         """The same for tests that are no coroutines."""
         expression = re.compile(pattern)
 

@@ -194,7 +194,7 @@ class LocalConnections:
         `discard`: what still waits for it is not sent any more.
         """
         farewell = disconnect_frame(code, reason, should_reconnect(code), retry_after)
-        metrics.FRAMES_SENT.labels("disconnect").inc()
+        metrics.FRAMES_SENT.counts["disconnect"] += 1
         connection.outbox.close(farewell, int(code), short_reason(reason), discard=discard)
         self.forget(connection.connection_id, code, reason)
 

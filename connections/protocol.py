@@ -19,7 +19,7 @@ from connections.malformed import (
 )
 from ovara.errors import Invalid, OvaraError
 from ovara.ids import UUID_PATTERN
-from ovara.times import now, wire
+from ovara.times import wire_now
 from sessions_app.validation import (
     MAX_INTEGER,
     check_client_message_id,
@@ -141,6 +141,14 @@ TYPE_NAMES: dict[type[Request], str] = {
     kind: str(kind.__struct_config__.tag) for kind in REQUEST_TYPES
 }
 
+
+class Pong(msgspec.Struct, tag_field="type", tag="pong", omit_defaults=True):
+    """The answer to `ping`, of which there are many."""
+
+    id: str | None = None
+    server_time: str = ""
+
+
 _decoder = msgspec.json.Decoder(AnyRequest)
 _encoder = msgspec.json.Encoder()
 
@@ -179,7 +187,7 @@ def answer(kind: str, request_id: str | None, fields: dict[str, Any]) -> str:
 
 def pong(request_id: str | None) -> str:
     """The answer to `ping`."""
-    return answer("pong", request_id, {"server_time": wire(now())})
+    return encode(Pong(request_id, wire_now()))
 
 
 def error_frame(error: OvaraError, request_id: str | None) -> str:

@@ -95,10 +95,10 @@ class FrameReader:
         try:
             frame = self._decode(text)
         except OvaraError:
-            metrics.FRAMES_RECEIVED.labels("refused").inc()
+            metrics.FRAMES_RECEIVED.counts["refused"] += 1
             raise
         kind = type(frame)
-        metrics.FRAMES_RECEIVED.labels(protocol.TYPE_NAMES[kind]).inc()
+        metrics.FRAMES_RECEIVED.counts[protocol.TYPE_NAMES[kind]] += 1
         if self._strikes is not None:
             self._strikes.valid()
         if kind is not protocol.Ping:

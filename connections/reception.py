@@ -75,7 +75,7 @@ def user_agent_of(scope: Scope) -> str:
 
 async def refuse(socket: Socket, connection: ConnectionInfo, refusal: Disconnect) -> None:
     """Say why in a `disconnect` frame, the only one of this connection, and close."""
-    metrics.FRAMES_SENT.labels("disconnect").inc()
+    metrics.FRAMES_SENT.counts["disconnect"] += 1
     metrics.REFUSED_HANDSHAKES.labels(str(refusal.code.value)).inc()
     log.info(
         fields(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from datetime import UTC, datetime, timedelta
 
 # By how much the clocks of two nodes may differ (docs/operations.md, "Several processes").
@@ -23,6 +25,17 @@ def wire(moment: datetime) -> str:
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
     return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def wire_now() -> str:
+    """This moment, as the protocol writes it."""
+    return _wire_of(time.time_ns() // 1_000_000)
+
+
+@functools.lru_cache(1)
+def _wire_of(milliseconds: int) -> str:
+    """Remembered: in one millisecond many may ask."""
+    return wire(datetime.fromtimestamp(milliseconds / 1000, UTC))
 
 
 def optional_wire(moment: datetime | None) -> str | None:

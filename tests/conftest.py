@@ -67,6 +67,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+# Tests for each kind of server have these among their parameters. A store knows nothing of servers:
+# the run on SQLite is enough for them all.
+ONCE = frozenset({"uvicorn", "uvicorn_server", "ovara_server"})
+
 # With several workers these begin: they take long, and nobody should wait for one of them alone.
 LONG_ONES = ("test_make_run", "tests/torture", "tests/schema", "tests/cluster", "tests/e2e")
 
@@ -77,9 +81,15 @@ def _place(item: pytest.Item) -> int:
     return next(places, len(LONG_ONES))
 
 
+def _is_of_another_server(item: pytest.Item) -> bool:
+    """Whether it is the same test once more, on a server that is not the run's."""
+    spec = getattr(item, "callspec", None)
+    return spec is not None and not ONCE.isdisjoint(map(str, spec.params.values()))
+
+
 def _is_of(item: pytest.Item, kind: str) -> bool:
     """Whether a run on that kind of store has to do with the test."""
-    if kind != "sqlite" and item.get_closest_marker("storeless"):
+    if kind != "sqlite" and (item.get_closest_marker("storeless") or _is_of_another_server(item)):
         return False
     return all(kind in mark.args for mark in item.iter_markers("stores"))
 

@@ -108,14 +108,16 @@ class Parser(WSListener):
         """As a transport would."""
         while data:
             buffer = self._picows.get_buffer(-1)
-            room = len(buffer)
+            room, size = len(buffer), len(data)
             if room > BUFFER_BYTES:
                 self.is_large = True
-            size = min(room, len(data))
+            rest = b""
+            if size > room:
+                data, rest, size = data[:room], data[room:], room
             self._unread = size
-            buffer[:size] = data[:size]
+            buffer[:size] = data
             self._picows.buffer_updated(size)
-            data = data[size:]
+            data = rest
 
 
 class Parsers:

@@ -93,9 +93,10 @@ class MakeRun(ChildProcess):
 
 
 def supported_pythons() -> list[str]:
-    """One interpreter of each supported version that this machine has, this process's included."""
+    """This process's interpreter, and one of the oldest and of the newest version that we support,
+    where this machine has them."""
     found = {f"{sys.version_info.major}.{sys.version_info.minor}": sys.executable}
-    for version in ("3.11", "3.12", "3.13"):
+    for version in ("3.11", "3.13"):
         for candidate in _candidates(version):
             if version not in found and _runs(candidate):
                 found[version] = candidate

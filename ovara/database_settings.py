@@ -19,6 +19,8 @@ from django.core.exceptions import ImproperlyConfigured
 from ovara.environment import env
 from ovara.sqlite_file import BUSY_TIMEOUT_SECONDS, ExistingFile
 
+# SQLite's write-ahead log grows to this, by default of 4 KiB each, before it is copied back.
+CHECKPOINT_PAGES = 4_000
 # How long to wait for a server, and for a connection to it, before the caller hears of it.
 REACH_SECONDS = 5
 # How long a caller waits for a connection of the pool: less than its own callers have patience.
@@ -133,7 +135,9 @@ def _sqlite(config: dict[str, Any]) -> DatabaseSettings:
         "factory": ExistingFile,
         # FULL: an acknowledged message survives a power cut (docs/adr/0003-sqlite-synchronous.md).
         # busy_timeout: once it is open, `ExistingFile` waits instead of SQLite.
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=0;",
+        # wal_autocheckpoint: docs/adr/0043-seldom-checkpoints.md.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=0;"
+        f" PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES};",
     }
     # A file, not shared memory: the journal writes from its own thread.
     config["TEST"] = {"NAME": folder / f"test-{os.getpid()}-{Path(str(config['NAME'])).name}"}

@@ -6,7 +6,9 @@ was after the first minute.
 So many people chat, each in one of a few conversations; every second some of them drop, half of
 them without a word, and come back with their session and the last sequence they saw. Everything
 that was acknowledged must have reached everybody who was there, or be in what their next join
-recovers. Written to `--output`: soak.csv (second, resident KiB, connections, messages), soak.svg.
+recovers. The database has been in use before: with an empty one SQLite's page caches (up to 2 MiB
+for each connection of the process to it) would grow for ten minutes. Written to `--output`:
+soak.csv (second, resident KiB, connections, messages), soak.svg.
 Speed is not measured: other work on the machine does no harm.
 """
 
@@ -36,6 +38,8 @@ CONVERSATIONS = 10
 MESSAGES_A_SECOND = 40.0
 DROPS_A_SECOND = 5.0
 SAMPLE_SECONDS = 5.0
+# Stored before it begins, and in one transaction.
+OLD_MESSAGES, OLD_BATCH = 30_000, 500
 # What the memory may grow by, between the first minutes and the last.
 TOLERANCE = 0.05
 
@@ -156,6 +160,28 @@ class Soak:
                 asyncio.ensure_future(socket.close()).add_done_callback(lambda _: None)
 
 
+def make_old(world: World) -> None:
+    """The messages of some days."""
+    from ovara.accounts.models import User
+    from sessions_app.batches import Draft, write_batch
+    from sessions_app.records import UserRef
+
+    people = [UserRef(id=str(user.pk), username=user.username) for user in User.objects.all()]
+    for first in range(0, OLD_MESSAGES, OLD_BATCH):
+        write_batch(
+            [
+                Draft(
+                    world.rooms[number % CONVERSATIONS],
+                    "x" * random.randint(1, 400),
+                    "user",
+                    people[number % PEOPLE],
+                    f"old {number}",
+                )
+                for number in range(first, first + OLD_BATCH)
+            ]
+        )
+
+
 async def soak(running: Running, world: World, minutes: float, table: Path) -> Soak:
     """Run it, writing a line for each sample."""
     people = Soak(running.port, world)
@@ -215,6 +241,7 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         world = World(Path(name), PEOPLE, rooms=CONVERSATIONS)
+        make_old(world)
         with (options.output / "soak.log").open("w") as log:
             running = Running(ovara(world)[0], log, core=None)
             try:

@@ -14,16 +14,22 @@ from ovara.mongo.engine.collection import Collection
 
 @contextlib.contextmanager
 def calling(act: Callable[[], None], before: str, table: str) -> Iterator[None]:
-    """Call `act` before each "DELETE" or "UPDATE" of that table."""
+    """Call `act` before each "DELETE" or "UPDATE" of that table; fail where none came."""
+    acted: list[str] = []
+
+    def come() -> None:
+        acted.append(before)
+        act()
 
     def execute(run: Any, sql: str, *rest: Any) -> Any:
         if sql.startswith(before) and table in sql:
-            act()
+            come()
         return run(sql, *rest)
 
     if connection.vendor != "mongodb":
         with connection.execute_wrapper(execute):
             yield
+        assert acted, f"no {before} of {table} came"
         return
     # There a statement is a method.
     name = {"DELETE": "delete_many", "UPDATE": "update_many"}[before]
@@ -31,12 +37,13 @@ def calling(act: Callable[[], None], before: str, table: str) -> Iterator[None]:
 
     def call(self: Collection, *args: Any, **options: Any) -> Any:
         if self.name == table:
-            act()
+            come()
         return run(self, *args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Collection, name, call)
         yield
+    assert acted, f"no {before} of {table} came"
 
 
 def once(act: Callable[[], object]) -> Callable[[], None]:

@@ -173,9 +173,7 @@ def main() -> None:
 
         options = settings.DATABASES["default"].get("OPTIONS", {})
         if "init_command" in options:
-            options["init_command"] = (
-                f"PRAGMA journal_mode=WAL; PRAGMA synchronous={arguments.synchronous};"
-            )
+            options["init_command"] += f" PRAGMA synchronous={arguments.synchronous};"
         django.setup()
         call_command("migrate", verbosity=0)
         ways = Ways()

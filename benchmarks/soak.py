@@ -161,14 +161,14 @@ class Soak:
 
 
 def make_old(world: World) -> None:
-    """The messages of some days."""
+    """What was said before."""
     from ovara.accounts.models import User
-    from sessions_app.batches import Draft, write_batch
+    from sessions_app.batches import Appended, Draft, write_batch
     from sessions_app.records import UserRef
 
     people = [UserRef(id=str(user.pk), username=user.username) for user in User.objects.all()]
     for first in range(0, OLD_MESSAGES, OLD_BATCH):
-        write_batch(
+        stored = write_batch(
             [
                 Draft(
                     world.rooms[number % CONVERSATIONS],
@@ -180,6 +180,7 @@ def make_old(world: World) -> None:
                 for number in range(first, first + OLD_BATCH)
             ]
         )
+        assert all(isinstance(one, Appended) for one in stored), stored[0]
 
 
 async def soak(running: Running, world: World, minutes: float, table: Path) -> Soak:

@@ -142,11 +142,11 @@ TYPE_NAMES: dict[type[Request], str] = {
 }
 
 
-class Pong(msgspec.Struct, tag_field="type", tag="pong", omit_defaults=True):
+class Pong(msgspec.Struct, tag_field="type", tag="pong", kw_only=True, omit_defaults=True):
     """The answer to `ping`, of which there are many."""
 
     id: str | None = None
-    server_time: str = ""
+    server_time: str
 
 
 _decoder = msgspec.json.Decoder(AnyRequest)
@@ -177,7 +177,7 @@ def encode(frame: Any) -> str:
 
 
 def answer(kind: str, request_id: str | None, fields: dict[str, Any]) -> str:
-    """An `ack`, `pong` or `error`, with the `id` of its request where that had one."""
+    """An `ack` or `error`, with the `id` of its request where that had one."""
     frame: dict[str, Any] = {"type": kind}
     if request_id is not None:
         frame["id"] = request_id
@@ -187,7 +187,7 @@ def answer(kind: str, request_id: str | None, fields: dict[str, Any]) -> str:
 
 def pong(request_id: str | None) -> str:
     """The answer to `ping`."""
-    return encode(Pong(request_id, wire_now()))
+    return encode(Pong(id=request_id, server_time=wire_now()))
 
 
 def error_frame(error: OvaraError, request_id: str | None) -> str:

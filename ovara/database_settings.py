@@ -19,7 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from ovara.environment import env
 from ovara.sqlite_file import BUSY_TIMEOUT_SECONDS, ExistingFile
 
-# SQLite's write-ahead log grows to this, by default of 4 KiB each, before it is copied back.
+# SQLite's write-ahead log grows to so many pages, of 4 KiB each, before it is copied back.
 CHECKPOINT_PAGES = 4_000
 # How long to wait for a server, and for a connection to it, before the caller hears of it.
 REACH_SECONDS = 5

@@ -14,7 +14,6 @@ from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet
 
-from ovara.ids import key_of
 from ovara.prepared import PreparedSelect, as_uuid
 from sessions_app.models import Conversation, Message, Participant
 
@@ -68,9 +67,9 @@ def _news(ids: Sequence[str], user_ids: Collection[str]) -> list[ConversationNew
 
 def _parts(ids: Sequence[str], user_ids: Collection[str]) -> list[Part]:
     """The parts that these users have in these conversations."""
-    conversations = [key_of(one) for one in ids]
+    conversations = [UUID(one) for one in ids]
     if len(user_ids) <= _VALUES_PER_QUERY:
-        rows = _PARTS_OF.rows(conversations, [key_of(one) for one in sorted(user_ids)])
+        rows = _PARTS_OF.rows(conversations, [UUID(one) for one in sorted(user_ids)])
     else:
         rows = _PARTS.rows(conversations)
     parts = [(as_uuid(conversation), as_uuid(user), read) for conversation, user, read in rows]
@@ -111,7 +110,7 @@ def _own_above(parts: Sequence[Part]) -> dict[Place, int]:
             *parts[start : start + _POSITIONS_PER_QUERY], strict=True
         )
         rows = _OWN.rows(
-            [key_of(one) for one in conversations], [key_of(one) for one in users], list(positions)
+            [UUID(one) for one in conversations], [UUID(one) for one in users], list(positions)
         )
         counts |= {(as_uuid(conversation), as_uuid(user)): own for conversation, user, own in rows}
     return counts

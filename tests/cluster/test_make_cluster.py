@@ -78,6 +78,6 @@ async def test_the_address_it_prints_is_three_nodes(
 
 async def is_sent_away(client: WireClient) -> bool:
     try:
-        return (await client.closed()).code == 4412
+        return (await client.closed(timeout=2)).code == 4412
     except TimeoutError:
         return False

@@ -34,7 +34,7 @@ def open_subscriptions(node: ServerProcess) -> int:
     return node.database.run(lambda alias: rows.using(alias).count())
 
 
-@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+@pytest.mark.parametrize("kind", ["daphne", "uvicorn", "ovara"])
 async def test_what_a_killed_node_held_is_closed_once_and_its_clients_recover_elsewhere(
     redis_server: RedisServer,
     cluster: Cluster,

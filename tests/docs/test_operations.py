@@ -83,7 +83,7 @@ def test_the_table_of_metrics_is_what_prometheus_gets() -> None:
         for name in [sample_name(metric)]
     }
     frames = {
-        f"{family.name}_total": {"type"}
+        f"{family.name}_total": set(counter.labels)
         for counter in vars(metrics).values()
         if isinstance(counter, metrics.FrameCounter)
         for family in counter.collect()

@@ -15,7 +15,7 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 
 from sessions_app.models import Conversation
-from tests.conftest import ServerWith
+from tests.conftest import GRACE_SECONDS, ServerWith
 from tests.stores.writers import POSTERS, side_by_side
 from tests.support.client import WireClient
 from tests.support.database import Account, Database
@@ -30,7 +30,7 @@ ANSWER_SECONDS = 60.0
 QUICK = {
     "OVARA_FRAMES_PER_SECOND": "100000",
     "OVARA_FRAME_BURST": "100000",
-    "OVARA_PRESENCE_GRACE_SECONDS": "1",
+    "OVARA_PRESENCE_GRACE_SECONDS": str(GRACE_SECONDS),
 }
 
 

@@ -13,6 +13,7 @@ import sqlite3
 import psycopg
 import pytest
 
+from tests.conftest import GRACE_SECONDS
 from tests.frames.conftest import NO_SUCH_ID, SETTINGS, of_type, sequences
 from tests.support.database import Database
 from tests.support.stores import SecantusDB, kind_of_the_run
@@ -21,7 +22,9 @@ from tests.support.stores import SecantusDB, kind_of_the_run
 @pytest.fixture(scope="module")
 def own_node(start_server, own_mongodb):
     """A server whose database these tests lock and break."""
-    server = start_server(**SETTINGS, OVARA_PRESENCE_GRACE_SECONDS="1", database=own_mongodb)
+    server = start_server(
+        **SETTINGS, OVARA_PRESENCE_GRACE_SECONDS=str(GRACE_SECONDS), database=own_mongodb
+    )
     yield server
     server.kill()
 

@@ -169,14 +169,13 @@ async def test_a_connection_is_ended_from_a_shell_by_the_database_alone(alone: T
     assert closed.disconnect is not None and closed.disconnect["reason"] == "out"
 
 
-@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+@pytest.mark.parametrize("fixture", ["server", "uvicorn_server"])
 async def test_a_reason_longer_than_a_close_frame_ends_the_connection_all_the_same(
-    kind: str,
+    fixture: str,
     request: pytest.FixtureRequest,
     make_talk: Callable[..., Awaitable[Talk]],
 ) -> None:
-    server = request.getfixturevalue("server" if kind == "daphne" else "uvicorn_server")
-    talk = await make_talk(server)
+    talk = await make_talk(request.getfixturevalue(fixture))
     reason = "ü" * 150
     succeeded(talk.shell(f"m.sync.disconnect({talk.alice.connection_id!r}, reason={reason!r})"))
     closed = await talk.alice.closed()
@@ -287,7 +286,7 @@ async def test_a_shell_moves_a_connection_of_the_server(with_redis: Talk) -> Non
 @pytest.mark.storeless
 async def test_a_shell_ends_a_connection_at_once(with_redis: Talk) -> None:
     succeeded(with_redis.shell(f"m.sync.disconnect({with_redis.alice.connection_id!r})"))
-    closed = await with_redis.alice.closed()
+    closed = await with_redis.alice.closed(timeout=3)
     assert closed.code == 4510
 
 

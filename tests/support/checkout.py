@@ -92,7 +92,7 @@ class MakeRun(ChildProcess):
             return False
 
 
-def supported_pythons() -> list[str]:
+def oldest_and_newest_python() -> list[str]:
     """This process's interpreter, and one of the oldest and of the newest version that we support,
     where this machine has them."""
     found = {f"{sys.version_info.major}.{sys.version_info.minor}": sys.executable}

@@ -131,8 +131,9 @@ async def add(
 async def running_manager() -> AsyncIterator[WebSocketManager]:
     """The process's manager, whose node runs in the test's loop; stopped afterwards."""
     node = websocket_manager.node
-    await node.ensure_started()
     try:
+        # It may fail when it runs already: then the next test must not find it so.
+        await node.ensure_started()
         yield websocket_manager
     finally:
         node.local.close_all(CloseCode.DRAINING, "the test is over")

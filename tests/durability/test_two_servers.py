@@ -108,6 +108,7 @@ async def test_what_is_sent_to_two_servers_at_once_is_stored_once_though_they_ar
     talk = await make_conversation(first, *accounts)
     senders = [Sender(account, talk) for account in accounts]
     names = (f"message {number}" for number in itertools.count())
+    cut_off = 0
     for round_ in range(ROUNDS):
         wanted = list(itertools.islice(names, MESSAGES_A_ROUND))
         doomed = servers[round_ % 2]
@@ -120,12 +121,14 @@ async def test_what_is_sent_to_two_servers_at_once_is_stored_once_though_they_ar
                 await acks.acquire()
             await asyncio.to_thread(doomed.kill)
         await asyncio.to_thread(doomed.start)
-        assert sum(sender.cut_off for sender in senders), "it was killed too late"
+        cut_off += sum(sender.cut_off for sender in senders)
         # Whoever was cut off sends again, to both.
         async with tabs_of(senders, servers) as tabs:
             pairs = zip(senders, tabs, strict=True)
             await asyncio.gather(*(sender.send_all(own, wanted) for sender, own in pairs))
 
+    # On a busy machine a round's server may have answered everything before it is killed.
+    assert cut_off, "each was killed too late"
     stored = await stored_messages(first, accounts[0], talk)
     assert [message["sequence"] for message in stored] == list(range(1, len(stored) + 1))
     assert len(stored) == ROUNDS * MESSAGES_A_ROUND * SENDERS

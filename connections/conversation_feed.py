@@ -8,7 +8,7 @@ all the conversations of the moment at once, however many there are.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -124,30 +124,11 @@ class ConversationFeed:
             # Logged where it was met. Not forgotten: it is read again a period later.
             self._changed |= conversation_ids
             return
-        told = 0
-        for news in found:
-            told = await self._tell_news(news, told)
-
-    async def _tell_news(self, news: ConversationNews, told: int) -> int:
-        """Everybody in turn, with pauses: these lines may wait, the messages in between may not.
-
-        Args:
-            told: how many were told so far.
-
-        Returns:
-            How many that makes.
-        """
-        by_unread: dict[int, list[str]] = {}
-        for user_id, unread in news.unread.items():
-            by_unread.setdefault(unread, []).append(user_id)
-        for unread, user_ids in by_unread.items():
-            item = _item("conversation_updated", news, user_ids[0], unread)
-            for user_id in user_ids:
-                self._hub.deliver(msgspec.structs.replace(item, target=user_id))
-                told += 1
-                if told % USERS_A_TURN == 0:
-                    await asyncio.sleep(0)
-        return told
+        # Everybody in turn, with pauses: these lines may wait, the messages in between may not.
+        for told, item in enumerate(_updates(found), 1):
+            self._hub.deliver(item)
+            if told % USERS_A_TURN == 0:
+                await asyncio.sleep(0)
 
     async def added(self, conversation_id: str, user_id: str) -> None:
         """Tell a user of a conversation they now have a part in."""
@@ -159,6 +140,17 @@ class ConversationFeed:
         """Tell a user of a conversation they have no part in any more."""
         for news in await in_thread(conversation_news, [conversation_id], set()):
             self._publish(_item("conversation_removed", news, user_id, 0))
+
+
+def _updates(found: Iterable[ConversationNews]) -> Iterator[Publication]:
+    """`conversation_updated` for each user of each conversation; encoded once for all who have as
+    much to read."""
+    for news in found:
+        items: dict[int, Publication] = {}
+        for user_id, unread in news.unread.items():
+            if unread not in items:
+                items[unread] = _item("conversation_updated", news, user_id, unread)
+            yield msgspec.structs.replace(items[unread], target=user_id)
 
 
 def _item(event: Event, news: ConversationNews, user_id: str, unread: int) -> Publication:

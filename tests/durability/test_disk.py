@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from tests.conftest import SHARED_SERVER_SETTINGS, Connect
 from tests.durability.traced import SENDS, SYNCS, WRITES, Call, calls_of, under_strace
@@ -193,3 +194,14 @@ async def test_many_writers_share_commits_and_none_is_told_of_before_its_sync(
     assert 0 < len(timeline.commits) < len(names) / 2
     assert timeline.commits_without_a_sync() == []
     assert timeline.told_too_early(names) == []
+
+
+@pytest.mark.stores("sqlite")
+def test_the_log_is_synced_at_each_commit_and_copied_back_seldom(db: None) -> None:
+    with connection.cursor() as cursor:
+        found = [
+            cursor.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("journal_mode", "synchronous", "wal_autocheckpoint")
+        ]
+    full = 2
+    assert found == ["wal", full, 4_000]

@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections import Counter
 
-from connections.conversation_feed import GATHER_SECONDS
+from connections.conversation_feed import GATHER_SECONDS, USERS_A_TURN
 from ovara.database import READER_THREADS, in_thread
 from tests.conftest import GRACE_SECONDS
 from tests.frames.conftest import NO_SUCH_ID, of_type, raw_texts, sequences
-from tests.support.in_process import add, make_conversation, make_person, running_manager, until
+from tests.support.in_process import (
+    FakeSocket,
+    add,
+    make_conversation,
+    make_person,
+    running_manager,
+    until,
+)
 
 FEED = ("conversation_added", "conversation_updated", "conversation_removed")
 
@@ -120,6 +128,32 @@ async def test_a_slow_database_does_not_bring_updates_together(transactional_db)
         await asyncio.sleep(0.5)
         assert len(heard.of_type("conversation_updated")) == 1
         await until(lambda: len(heard.of_type("conversation_updated")) == 2)
+
+
+async def test_many_lines_leave_the_loop_to_others_in_between(transactional_db):
+    turn, told = 0, []
+
+    class Listener(FakeSocket):
+        async def send_text(self, text):
+            if '"conversation_updated"' in text:
+                told.append(turn)
+
+    async def count_turns():
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    async with running_manager() as manager:
+        alice = await make_person()
+        ids = [await make_conversation(alice) for _ in range(3 * USERS_A_TURN)]
+        await add(manager, alice, Listener())
+        counting = asyncio.create_task(count_turns())
+        for conversation_id in ids:
+            manager.node.conversation_feed.changed(conversation_id)
+        await until(lambda: len(told) == len(ids))
+        counting.cancel()
+    assert max(Counter(told).values()) <= USERS_A_TURN
 
 
 async def test_whoever_is_removed_is_out_at_once(talk):

@@ -32,7 +32,7 @@ from tests.support.client import WireClient
 from tests.support.database import Account, Database
 from tests.support.redis_server import RedisServer
 from tests.support.rest import rest_client
-from tests.support.server import DEFAULT_KIND, ServerKind, ServerProcess
+from tests.support.server import DEFAULT_KIND, KINDS, ServerKind, ServerProcess
 from tests.support.stores import current_store
 
 # Within it a reload has to come back, also on a machine that is ten times slower than usual.
@@ -75,7 +75,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 # Tests for each kind of server have these among their parameters.
-OTHER_SERVERS = {"daphne", "uvicorn", "ovara", "uvicorn_server", "ovara_server"} - {DEFAULT_KIND}
+OTHER_SERVERS = {*KINDS, *(f"{kind}_server" for kind in KINDS)} - {DEFAULT_KIND}
 
 # With several workers these begin: they take long, and nobody should wait for one of them alone.
 LONG_ONES = ("test_make_run", "tests/torture", "tests/schema", "tests/cluster", "tests/e2e")

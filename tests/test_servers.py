@@ -15,7 +15,7 @@ from ovara.garbage import YOUNG_OBJECTS
 from tests.support.client import WireClient
 from tests.support.database import Account, Database
 from tests.support.environment import ROOT
-from tests.support.server import HOST, ServerProcess
+from tests.support.server import HOST, KINDS, ServerProcess
 
 pytestmark = pytest.mark.storeless
 
@@ -74,7 +74,7 @@ def test_a_server_counts_what_its_start_made_as_here_to_stay(server: ServerProce
     assert threshold == YOUNG_OBJECTS
 
 
-@pytest.mark.parametrize("kind", ["daphne", "uvicorn", "ovara"])
+@pytest.mark.parametrize("kind", KINDS)
 async def test_sigterm_drains_and_ends_the_server(
     server_with: ServerWith, connect: Connect, kind: str
 ) -> None:
@@ -117,7 +117,7 @@ async def test_every_way_to_bring_a_token_is_at_hand(
         assert client.client_id, via
 
 
-@pytest.mark.parametrize("kind", ["daphne", "uvicorn", "ovara"])
+@pytest.mark.parametrize("kind", KINDS)
 async def test_no_token_reaches_the_output_of_the_server(
     server_with: ServerWith, connect: Connect, kind: str
 ) -> None:

@@ -15,9 +15,9 @@ from tests.cluster.conftest import Cluster, MakeConversation
 from tests.conftest import Connect, ServerWith
 from tests.support.client import WireClient
 from tests.support.redis_server import RedisServer
+from tests.support.server import KINDS
 
 CLIENTS = 10
-KINDS = ["daphne", "uvicorn", "ovara"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

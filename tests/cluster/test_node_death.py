@@ -16,7 +16,7 @@ from tests.cluster.conftest import Cluster, MakeConversation, soon
 from tests.conftest import Connect
 from tests.support.client import WireClient
 from tests.support.redis_server import RedisServer
-from tests.support.server import ServerProcess
+from tests.support.server import KINDS, ServerProcess
 
 Joined = Callable[..., Awaitable[WireClient]]
 LAPSE_SECONDS = 2.0
@@ -34,7 +34,7 @@ def open_subscriptions(node: ServerProcess) -> int:
     return node.database.run(lambda alias: rows.using(alias).count())
 
 
-@pytest.mark.parametrize("kind", ["daphne", "uvicorn", "ovara"])
+@pytest.mark.parametrize("kind", KINDS)
 async def test_what_a_killed_node_held_is_closed_once_and_its_clients_recover_elsewhere(
     redis_server: RedisServer,
     cluster: Cluster,

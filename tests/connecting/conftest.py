@@ -15,7 +15,6 @@ from tests.support.client import WireClient
 from tests.support.database import Account
 from tests.support.server import DEFAULT_KIND, ServerProcess
 
-KINDS = ("daphne", "uvicorn", "ovara")
 # Where a third server for the same would only take time.
 TWO_KINDS = tuple(dict.fromkeys((DEFAULT_KIND, "uvicorn")))
 ALLOWED_ORIGINS = ("https://chat.example.com", "http://localhost:5173")

@@ -8,8 +8,8 @@ import signal
 import pytest
 
 from connections.models import Connection, Node
-from tests.connecting.conftest import KINDS, Connect, MakeConversation, ServerWith, row_of
-from tests.support.server import ServerProcess
+from tests.connecting.conftest import Connect, MakeConversation, ServerWith, row_of
+from tests.support.server import KINDS, ServerProcess
 
 
 async def drain(server: ServerProcess, number: signal.Signals = signal.SIGTERM) -> int:

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import GRACE_SECONDS
-from tests.connecting.conftest import KINDS, Connect, MakeConversation, ServerWith, closed_row
+from tests.connecting.conftest import Connect, MakeConversation, ServerWith, closed_row
 from tests.support.client import WireClient
 from tests.support.environment import ROOT, clean_environment
 from tests.support.process import ChildProcess
-from tests.support.server import ServerProcess
+from tests.support.server import KINDS, ServerProcess
 from tests.support.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.storeless

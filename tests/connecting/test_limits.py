@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.connecting.conftest import KINDS, Connect, ServerWith, closed_row, refused
+from tests.connecting.conftest import Connect, ServerWith, closed_row, refused
 from tests.support.client import Closed
-from tests.support.server import ServerProcess
+from tests.support.server import KINDS, ServerProcess
 
 PER_CLIENT, PER_USER, PER_ADDRESS, HANDSHAKES = 2, 3, 5, 12
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from tests.connecting.conftest import (
-    KINDS,
     Connect,
     ConnectRaw,
     MakeConversation,
@@ -20,7 +19,7 @@ from tests.connecting.conftest import (
 )
 from tests.connecting.raw import RawClient
 from tests.support.client import WireClient
-from tests.support.server import ServerProcess
+from tests.support.server import KINDS, ServerProcess
 
 pytestmark = pytest.mark.storeless
 

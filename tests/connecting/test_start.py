@@ -20,10 +20,10 @@ from ovara import environment
 from ovara.accounts.models import User
 from ovara.accounts.tokens import AccessToken
 from ovara.database_settings import database_settings
-from tests.connecting.conftest import KINDS, Connect, until
+from tests.connecting.conftest import Connect, until
 from tests.support.database import Database
 from tests.support.environment import ROOT, clean_environment, free_port
-from tests.support.server import ServerProcess, _command
+from tests.support.server import KINDS, ServerProcess, _command
 
 PASSWORD = "s3cr-et"
 BAD_SETTINGS = 3

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import httpx
 
@@ -20,6 +20,7 @@ from tests.support.environment import ROOT, free_port, server_environment
 from tests.support.process import ChildProcess
 
 ServerKind = Literal["daphne", "uvicorn", "ovara"]
+KINDS: tuple[ServerKind, ...] = get_args(ServerKind)
 # Where a test does not say: `TEST_SERVER=ovara make test` is the whole suite on that one.
 DEFAULT_KIND = cast(ServerKind, os.environ.get("TEST_SERVER") or "daphne")
 HOST = "127.0.0.1"

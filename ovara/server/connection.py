@@ -10,7 +10,7 @@ from typing import Any
 from picows import WSFrame, WSMsgType
 
 from ovara.server.fragments import PROTOCOL_ERROR, Fragments, ProtocolViolated
-from ovara.server.frames import PING_FRAME, Handler, close_frame, pong_frame
+from ovara.server.frames import CLOSE, PING_FRAME, Handler, close_frame, pong_frame, read_close
 from ovara.server.mailbox import Mailbox
 from ovara.server.parser import Parser
 from ovara.server.shared import Shared
@@ -148,6 +148,10 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._heard = True
         if not self._reads:
+            return
+        if data[0] == CLOSE and self._parser is None and (end := read_close(data)) is not None:
+            # picows reads nothing more behind a close frame, and a new parser takes ten times this.
+            self._peer_closed(*end)
             return
         parser = self._parser or self._shared.parsers.take()
         if parser.read(data, self):

@@ -17,11 +17,17 @@ EXTENSION = "ovara.frames"
 
 _TEXT = 0x81  # a whole message
 _BINARY = 0x82
-_CLOSE = 0x88
+CLOSE = 0x88
 _PING = 0x89
 _PONG = 0x8A
 # Most bytes of a close frame's reason (RFC 6455, 5.5).
 MAX_REASON_BYTES = 123
+# What a mask adds to a frame's length byte, and a masked frame's header of at most 125 bytes.
+_MASKED = 0x80
+_MASKED_HEADER_BYTES = 6
+
+# A client's own: it is done, or goes away (RFC 6455, 7.4.1).
+_PLAIN_CODES = frozenset({1000, 1001})
 
 _code = struct.Struct("!H").pack
 _short = struct.Struct("!BB").pack
@@ -102,7 +108,29 @@ def binary_frame(data: bytes) -> bytes:
 def close_frame(code: int, reason: str) -> bytes:
     """A close frame; a reason too long for one is cut between two characters."""
     cut = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
-    return _frame(_CLOSE, _code(code) + cut.encode())
+    return _frame(CLOSE, _code(code) + cut.encode())
+
+
+def read_close(data: bytes) -> tuple[int, str] | None:
+    """The code (0 where there is none) and the reason, where `data` is just the close frame of a
+    client that has done its work (1000), goes (1001), or has a code of its application's.
+
+    None for all else, and for what is not as it should be: that is the parser's.
+    """
+    size = len(data) - _MASKED_HEADER_BYTES
+    if not 0 <= size <= MAX_REASON_BYTES + 2 or data[:2] != _short(CLOSE, _MASKED | size):
+        return None
+    if size == 0:
+        return 0, ""
+    mask = int.from_bytes((data[2:6] * (size // 4 + 1))[:size], "big")
+    payload = (int.from_bytes(data[6:], "big") ^ mask).to_bytes(size, "big")
+    code = int.from_bytes(payload[:2], "big")
+    if size == 1 or (code not in _PLAIN_CODES and not 3000 <= code <= 4999):
+        return None
+    try:
+        return code, payload[2:].decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def pong_frame(data: bytes) -> bytes:

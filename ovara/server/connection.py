@@ -159,8 +159,12 @@ class Connection(asyncio.Protocol):
             self._shared.parsers.give_back(parser)
         elif (violation := parser.violation) is not None:
             self._fail(*violation)
-        else:
+            parser.retire()
+        elif self._reads:
             self._parser = parser
+        else:
+            self._parser = None
+            parser.retire()
 
     def frame_received(self, frame: WSFrame) -> None:
         """A whole frame, perhaps of a message in several."""
@@ -194,6 +198,8 @@ class Connection(asyncio.Protocol):
         if self._shared.keepalive is not None:
             self._shared.keepalive.discard(self)
         self.resume_writing()
+        if self._parser is not None:
+            self._parser.retire()
         self._parser = self._close_timer = self.writing_resumed = None
         self._shared.connections.discard(self)
 

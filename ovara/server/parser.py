@@ -61,7 +61,7 @@ class Parser(WSListener):
 
     def __init__(self, max_size: int) -> None:
         # No host, path and headers: those are a client's. No timeout, pings or pongs of its own.
-        self._picows = WSProtocol(
+        self._picows: Any = WSProtocol(
             *(None, None, False, self._answer, _log, False, None),
             *(False, 0, 0, WSAutoPingStrategy.PING_WHEN_IDLE, False, max_size, None, BUFFER_BYTES),
         )
@@ -87,6 +87,11 @@ class Parser(WSListener):
         self._receiver = None
         # Nothing comes behind a close frame: picows would not take a second one.
         return not self._unread and self._picows.transport.close_handshake is None
+
+    def retire(self) -> None:
+        """It reads no more. picows knows it, as it knows picows: such a circle, with its buffer,
+        would stay until the garbage collector's next long round, minutes later."""
+        self._picows = None
 
     @property
     def violation(self) -> tuple[int, str] | None:
@@ -139,6 +144,8 @@ class Parsers:
         """One that is between two frames."""
         if len(self._at_rest) < MAX_AT_REST and not parser.is_large:
             self._at_rest.append(parser)
+        else:
+            parser.retire()
 
 
 class _Nowhere:

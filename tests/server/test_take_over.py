@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from ovara.server.parser import MAX_AT_REST
 from tests.server.conftest import AsgiServer, StartServer
 from tests.server.raw import (
     BINARY,
@@ -23,6 +24,7 @@ from tests.server.raw import (
 pytestmark = pytest.mark.storeless
 
 Raw = Callable[..., Awaitable[RawConnection]]
+Census = Callable[[], Awaitable[Counter[str]]]
 # What a connection needs while its application runs, and uvicorn while it reads HTTP.
 PASSING = {"HttpToolsProtocol", "PicowsProtocol", "Mailbox", "Task", "coroutine"}
 
@@ -105,9 +107,9 @@ async def test_an_application_that_fails_after_the_take_over_ends_it_with_1011(
     assert await connection.frame() == Frame(CLOSE, close_payload(1011))
 
 
-async def test_a_connection_that_was_taken_over_keeps_nothing_of_its_beginning(
-    start_asgi: StartServer, raw: Raw
-) -> None:
+@pytest.fixture
+async def counting(start_asgi: StartServer, raw: Raw) -> tuple[AsgiServer, Census]:
+    """A server of one's own, and how many objects of each class it has."""
     server = start_asgi("--loop", "uvloop")
     observer = await raw(server, "/census")
     await observer.answer()
@@ -118,6 +120,13 @@ async def test_a_connection_that_was_taken_over_keeps_nothing_of_its_beginning(
         assert frame is not None
         return Counter(json.loads(frame.payload))
 
+    return server, census
+
+
+async def test_a_connection_that_was_taken_over_keeps_nothing_of_its_beginning(
+    counting: tuple[AsgiServer, Census], raw: Raw
+) -> None:
+    server, census = counting
     before = await census()
     connections = [await raw(server, "/take-over") for _ in range(20)]
     for connection in connections:
@@ -133,3 +142,38 @@ async def test_a_connection_that_was_taken_over_keeps_nothing_of_its_beginning(
         while (left := await census())["Connection"] > before["Connection"]:
             pass
     assert left["Echo"] == before["Echo"]
+
+
+ENDS = {
+    "a close": client_frame(CLOSE, close_payload(1000)),
+    "a close and more": client_frame(CLOSE, close_payload(1000)) + client_frame(TEXT, b"late"),
+    "a frame that is wrong": client_frame(TEXT, b"x", rsv=4),
+    "a frame that picows finds wrong": client_frame(TEXT, b"x", masked=False),
+    "a frame unfinished": client_frame(TEXT, b"x" * 100)[:50],
+    "a large frame": client_frame(TEXT, b"x" * 50_000),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_connection_that_ends_leaves_no_parser_for_the_garbage_collector(
+    counting: tuple[AsgiServer, Census], raw: Raw, end: str
+) -> None:
+    server, census = counting
+    before = await census()
+    connections = [await raw(server, "/take-over") for _ in range(3 * MAX_AT_REST)]
+    for connection in connections:
+        await connection.answer()
+        connection.send(ENDS[end])
+    if end == "a large frame":
+        assert [await one.frame() for one in connections]
+    async with asyncio.timeout(10):
+        # Whatever they have sent is read before they are cut.
+        while end == "a frame unfinished" and (await census())["Parser"] < len(connections):
+            pass
+    for connection in connections:
+        await connection.close()
+    async with asyncio.timeout(10):
+        while (left := await census())["Connection"] > before["Connection"]:
+            pass
+    # Those at rest, and the one that reads what asks for this.
+    assert 0 < left["WSProtocol"] == left["Parser"] <= MAX_AT_REST + 1

@@ -89,9 +89,9 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 async def on_main_loop(coroutine: Coroutine[Any, Any, T]) -> T:
     """Await `coroutine` on this process's loop, from whatever loop the caller is in."""
-    loop = main_loop()
-    if _running_loop() is loop:
+    if in_main_loop():
         return await coroutine
+    loop = main_loop()
     return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_complete(coroutine), loop))
 
 

@@ -106,6 +106,7 @@ class _BatchWriter:
         last = {key: self._last_sequence(key, value) for key, value in cached.items()}
         results: list[Appended | Exception] = []
         fresh: list[MessageRecord] = []
+        created_at = wire(self.moment)
         for draft in self.drafts:
             if draft.conversation_id not in last or not self._allowed(draft, parts):
                 results.append(NotFound())
@@ -113,7 +114,7 @@ class _BatchWriter:
                 results.append(Appended(before, duplicate=before.id != draft.id))
             else:
                 last[draft.conversation_id] += 1
-                record = _record(draft, last[draft.conversation_id], wire(self.moment))
+                record = _record(draft, last[draft.conversation_id], created_at)
                 fresh.append(record)
                 stored[draft.repeat_key] = record
                 results.append(Appended(record, duplicate=False))

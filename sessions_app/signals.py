@@ -17,7 +17,7 @@ message_appended = Signal()
 
 # message: MessageRecord, origin: str | None (the connection that sent it). In commit order, before
 # the acknowledgement.
-message_committed = Signal()
+message_committed = Signal(use_caching=True)
 
 # conversation_id: str. A message may have been stored there that nobody was told of.
 conversation_in_doubt = Signal()

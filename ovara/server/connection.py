@@ -160,11 +160,11 @@ class Connection(asyncio.Protocol):
         elif (violation := parser.violation) is not None:
             self._fail(*violation)
             parser.retire()
-        elif self._reads:
-            self._parser = parser
-        else:
+        elif parser.is_spent:
             self._parser = None
             parser.retire()
+        else:
+            self._parser = parser
 
     def frame_received(self, frame: WSFrame) -> None:
         """A whole frame, perhaps of a message in several."""

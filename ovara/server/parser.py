@@ -85,8 +85,13 @@ class Parser(WSListener):
         self._receiver = receiver
         self._feed(data)
         self._receiver = None
-        # Nothing comes behind a close frame: picows would not take a second one.
-        return not self._unread and self._picows.transport.close_handshake is None
+        return not self._unread and not self.is_spent
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether it has read a close frame: nothing comes behind one, and picows would not take a
+        second."""
+        return self._picows.transport.close_handshake is not None
 
     def retire(self) -> None:
         """It reads no more. picows knows it, as it knows picows: such a circle, with its buffer,

@@ -8,8 +8,12 @@ from collections.abc import Callable
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY, Histogram
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
+from connections import metrics
 from tests.connecting.conftest import Connect, MakeConversation, ServerWith
 from tests.support.server import ServerProcess
 
@@ -77,6 +81,7 @@ async def test_the_metrics_count_what_connections_do(
     assert numbers["ovara_errors_total", "not_found"] == 1
     assert numbers["ovara_ack_seconds_count"] == 4
     assert 0 < numbers["ovara_ack_seconds_sum"] < 20
+    assert numbers["ovara_ack_seconds_bucket", "5.0"] == 4
     assert numbers["ovara_fanout_seconds_count"] == 4
     assert numbers["ovara_queue_depth", "journal"] == 0
 
@@ -90,3 +95,21 @@ async def test_the_metrics_count_what_connections_do(
     assert numbers["ovara_recoveries_total", "anew"] == 1
     assert numbers["ovara_refused_handshakes_total", "4401"] == 1
     assert numbers["ovara_connections"] == 5
+
+
+def test_latencies_are_told_as_the_client_library_tells_its_histograms() -> None:
+    ours = metrics.Latency("test_ours_seconds", "A test.")
+    bounds = [sample.labels["le"] for sample in _samples(ours) if "le" in sample.labels]
+    theirs = Histogram(
+        "test_ours_seconds", "A test.", buckets=[float(one) for one in bounds], registry=None
+    )
+    for seconds in (0.0, 0.0005, 0.0006, 0.3, 5.0, 5.1, 60.0):
+        ours.observe(seconds)
+        theirs.observe(seconds)
+    REGISTRY.unregister(ours)
+    assert len(bounds) > 10
+    assert _samples(ours) == [one for one in _samples(theirs) if not one.name.endswith("_created")]
+
+
+def _samples(collector: Collector) -> list[Sample]:
+    return [sample for family in collector.collect() for sample in family.samples]

@@ -23,7 +23,7 @@ except ImproperlyConfigured as error:
 # Only now: these need the apps to be loaded.
 from connections.lifespan import NodeApplication  # noqa: E402 - see above
 from connections.routing import websocket_application  # noqa: E402 - see above
-from ovara.garbage import settle_down  # noqa: E402 - see above
+from ovara.memory import settle_down  # noqa: E402 - see above
 
 application = NodeApplication(
     ProtocolTypeRouter({"http": django_application, "websocket": websocket_application})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import platform
 import signal
 import subprocess
 import sys
@@ -11,13 +13,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ovara.garbage import YOUNG_OBJECTS
+from ovara.memory import YOUNG_OBJECTS
 from tests.support.client import WireClient
 from tests.support.database import Account, Database
 from tests.support.environment import ROOT
 from tests.support.server import HOST, KINDS, ServerProcess
 
 pytestmark = pytest.mark.storeless
+
+# HEAP_MAX_SIZE of glibc's malloc/arena.c, where pages are of 4 KiB.
+HEAP_BYTES = 64 * 1024 * 1024
 
 MakeUser = Callable[..., Account]
 Connect = Callable[..., Awaitable[WireClient]]
@@ -72,6 +77,51 @@ def test_a_server_counts_what_its_start_made_as_here_to_stay(server: ServerProce
     frozen, threshold = map(int, told.split())
     assert frozen > 50_000
     assert threshold == YOUNG_OBJECTS
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has such heaps")
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_threads_of_a_server_share_one_heap(
+    server_with: ServerWith,
+    connect: Connect,
+    make_conversation: MakeConversation,
+    kind: str,
+) -> None:
+    server = server_with(kind=kind)
+    alice = server.make_user()
+    talk = await make_conversation(server, alice)
+    client = await connect(server, alice)
+    await client.join(talk)
+    await client.message(talk, "written by a thread")
+    assert threads_of(server) > 2
+    assert heaps_of_threads(server) == []
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has such heaps")
+async def test_an_operator_can_give_the_threads_heaps_of_their_own(
+    server_with: ServerWith, connect: Connect
+) -> None:
+    server = server_with(MALLOC_ARENA_MAX="4")
+    await connect(server, server.make_user())
+    assert 1 <= len(heaps_of_threads(server)) <= 3
+
+
+def threads_of(server: ServerProcess) -> int:
+    return len(list(Path(f"/proc/{server.pid}/task").iterdir()))
+
+
+def heaps_of_threads(server: ServerProcess) -> list[str]:
+    """glibc's heaps but the first: 64 MiB of addresses each, of which the beginning is in use."""
+    rows = [line.split() for line in Path(f"/proc/{server.pid}/maps").read_text().splitlines()]
+    spans = [(*(int(end, 16) for end in row[0].split("-")), row[1], row[4]) for row in rows]
+    return [
+        hex(first)
+        for (first, middle, mode, inode), (start, end, rest, _) in itertools.pairwise(spans)
+        if (mode, rest, inode) == ("rw-p", "---p", "0")
+        and middle == start
+        and first % HEAP_BYTES == 0
+        and end - first == HEAP_BYTES
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -88,7 +88,13 @@ def test_the_table_of_metrics_is_what_prometheus_gets() -> None:
         if isinstance(counter, metrics.FrameCounter)
         for family in counter.collect()
     }
-    assert described == declared | frames
+    latencies: dict[str, set[str]] = {
+        family.name: set()
+        for latency in vars(metrics).values()
+        if isinstance(latency, metrics.Latency)
+        for family in latency.collect()
+    }
+    assert described == declared | frames | latencies
 
 
 def sample_name(metric: MetricWrapperBase) -> str:

@@ -59,7 +59,8 @@ class FrameCounter(Collector):
 
 
 class Latency(Collector):
-    """A histogram of seconds that only the event loop's thread observes in, for the same reason."""
+    """A histogram of seconds that only the event loop's thread observes in: without a lock, like
+    `FrameCounter`."""
 
     def __init__(self, name: str, documentation: str) -> None:
         self._name = name

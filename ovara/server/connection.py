@@ -131,7 +131,7 @@ class Connection(asyncio.Protocol):
         Raises:
             ValueError: no frame may bear that code.
         """
-        if not 1000 <= code <= 4999 or code in _UNSENDABLE:
+        if not _is_sendable(code):
             raise ValueError(f"{code} is no code for a close frame (RFC 6455, 7.4).")
         if self.ended:
             return
@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
         if not self._reads:
             return
         if data[0] == CLOSE and self._parser is None and (end := read_close(data)) is not None:
-            # picows reads nothing more behind a close frame, and a new parser takes ten times this.
+            # A parser that has read one can't be used again, and a new one costs many times this.
             self._peer_closed(*end)
             return
         parser = self._parser or self._shared.parsers.take()
@@ -171,12 +171,14 @@ class Connection(asyncio.Protocol):
         kind = frame.msg_type
         message: str | bytes | None = None
         try:
+            if frame.rsv1 or frame.rsv2 or frame.rsv3:
+                raise ProtocolViolated(PROTOCOL_ERROR, "no extension was negotiated")
             if kind is _CLOSE:
                 # An enum, or an integer where picows has no name for it.
                 code: Any = frame.get_close_code()
+                if frame.payload_size and not _is_sendable(int(code)):
+                    raise ProtocolViolated(PROTOCOL_ERROR, "no such close code")
                 self._peer_closed(int(code), frame.get_close_reason())
-            elif frame.rsv1 or frame.rsv2 or frame.rsv3:
-                raise ProtocolViolated(PROTOCOL_ERROR, "no extension was negotiated")
             elif kind is _TEXT and frame.fin and self._fragments is None:
                 message = frame.get_payload_as_utf8_text()
             elif kind in _DATA:
@@ -255,8 +257,6 @@ class Connection(asyncio.Protocol):
     # The end.
 
     def _peer_closed(self, code: int, reason: str | None) -> None:
-        if code > 4999:
-            raise ProtocolViolated(PROTOCOL_ERROR, "no such close code")
         if not self.ended:
             self._disconnected(code or NO_CODE, reason or "")
             # An answer bears the same code, or none.
@@ -305,3 +305,8 @@ class Connection(asyncio.Protocol):
         self._transport.resume_reading()
         loop = asyncio.get_running_loop()
         self._close_timer = loop.call_later(CLOSE_SECONDS, self._transport.abort)
+
+
+def _is_sendable(code: int) -> bool:
+    """Whether a close frame may bear it (RFC 6455, 7.4)."""
+    return 1000 <= code <= 4999 and code not in _UNSENDABLE

@@ -22,11 +22,11 @@ _PING = 0x89
 _PONG = 0x8A
 # Most bytes of a close frame's reason (RFC 6455, 5.5).
 MAX_REASON_BYTES = 123
-# What a mask adds to a frame's length byte, and a masked frame's header of at most 125 bytes.
+# The mask bit of the length byte; the bytes before a masked payload of at most 125.
 _MASKED = 0x80
 _MASKED_HEADER_BYTES = 6
 
-# A client's own: it is done, or goes away (RFC 6455, 7.4.1).
+# With these a client says that it is done, or goes away (RFC 6455, 7.4.1).
 _PLAIN_CODES = frozenset({1000, 1001})
 
 _code = struct.Struct("!H").pack
@@ -115,7 +115,7 @@ def read_close(data: bytes) -> tuple[int, str] | None:
     """The code (0 where there is none) and the reason, where `data` is just the close frame of a
     client that has done its work (1000), goes (1001), or has a code of its application's.
 
-    None for all else, and for what is not as it should be: that is the parser's.
+    None for all else: the parser reads that, and says what is wrong with it.
     """
     size = len(data) - _MASKED_HEADER_BYTES
     if not 0 <= size <= MAX_REASON_BYTES + 2 or data[:2] != _short(CLOSE, _MASKED | size):

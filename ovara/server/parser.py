@@ -89,8 +89,8 @@ class Parser(WSListener):
 
     @property
     def is_spent(self) -> bool:
-        """Whether it has read a close frame: nothing comes behind one, and picows would not take a
-        second."""
+        """Whether it has read a close frame, or what breaks the protocol: it reads nothing behind
+        either."""
         return self._picows.transport.close_handshake is not None
 
     def retire(self) -> None:
@@ -146,7 +146,7 @@ class Parsers:
         return self._at_rest.pop() if self._at_rest else Parser(self._max_size)
 
     def give_back(self, parser: Parser) -> None:
-        """One that is between two frames."""
+        """One that is between two frames: kept, or retired where it has grown or enough rest."""
         if len(self._at_rest) < MAX_AT_REST and not parser.is_large:
             self._at_rest.append(parser)
         else:

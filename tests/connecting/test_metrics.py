@@ -99,6 +99,7 @@ async def test_the_metrics_count_what_connections_do(
 
 def test_latencies_are_told_as_the_client_library_tells_its_histograms() -> None:
     ours = metrics.Latency("test_ours_seconds", "A test.")
+    REGISTRY.unregister(ours)
     bounds = [sample.labels["le"] for sample in _samples(ours) if "le" in sample.labels]
     theirs = Histogram(
         "test_ours_seconds", "A test.", buckets=[float(one) for one in bounds], registry=None
@@ -106,7 +107,6 @@ def test_latencies_are_told_as_the_client_library_tells_its_histograms() -> None
     for seconds in (0.0, 0.0005, 0.0006, 0.3, 5.0, 5.1, 60.0):
         ours.observe(seconds)
         theirs.observe(seconds)
-    REGISTRY.unregister(ours)
     assert len(bounds) > 10
     assert _samples(ours) == [one for one in _samples(theirs) if not one.name.endswith("_created")]
 

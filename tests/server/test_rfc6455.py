@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from ovara.server.frames import read_close
 from tests.server.conftest import AsgiServer
 from tests.server.raw import (
     ACCEPT,
     BINARY,
     CLOSE,
     CONTINUATION,
+    MASK,
     PING,
     PONG,
     TEXT,
@@ -134,6 +136,50 @@ async def test_a_connection_that_breaks_is_1006_for_the_application(
     await asgi.wait_for_log(r'disconnected \[1006, ""\]', since=mark)
 
 
+async def test_the_rest_of_a_frame_may_look_like_a_close(echo: RawConnection) -> None:
+    rest = client_frame(CLOSE, close_payload(1000))
+    payload = bytes(byte ^ MASK[i % 4] for i, byte in enumerate(bytes(8) + rest))
+    frame = client_frame(BINARY, payload)
+    assert frame.endswith(rest)
+    echo.send(client_frame(PING), frame[: -len(rest)])
+    assert await echo.frame() == Frame(PONG, b"")  # the first part has been read
+    echo.send(rest)
+    assert await echo.frame() == Frame(BINARY, payload)
+
+
+LONGEST_REASON = "é" * 61 + "x"
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 3000, 4999])
+@pytest.mark.parametrize("reason", ["", "bye", LONGEST_REASON])
+def test_a_plain_close_is_read_without_a_parser(code: int, reason: str) -> None:
+    assert read_close(client_frame(CLOSE, close_payload(code, reason))) == (code, reason)
+
+
+def test_a_close_without_a_payload_has_no_code() -> None:
+    assert read_close(client_frame(CLOSE)) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        client_frame(CLOSE, close_payload(1000), masked=False),
+        client_frame(CLOSE, close_payload(1000), rsv=4),
+        client_frame(CLOSE, close_payload(1000), fin=False),
+        client_frame(CLOSE, close_payload(1000), length_bytes=2),
+        client_frame(CLOSE, close_payload(1000, LONGEST_REASON + "x")),
+        client_frame(CLOSE, close_payload(1000)) + b"x",
+        client_frame(CLOSE, close_payload(1000))[:-1],
+        client_frame(CLOSE, b"\x03"),
+        client_frame(CLOSE, b"\x03\xe8\xff"),
+        client_frame(TEXT, close_payload(1000)),
+        *(client_frame(CLOSE, close_payload(code)) for code in (0, 1002, 1005, 1006, 2999, 5000)),
+    ],
+)
+def test_whatever_else_is_left_to_the_parser(data: bytes) -> None:
+    assert read_close(data) is None
+
+
 VIOLATIONS = {
     "a frame without a mask": (1002, [client_frame(TEXT, b"x", masked=False)]),
     "a reserved bit": (1002, [client_frame(TEXT, b"x", rsv=4)]),
@@ -163,6 +209,12 @@ VIOLATIONS = {
     "a close with one byte": (1002, [client_frame(CLOSE, b"\x03")]),
     "a close code that nobody sends": (1002, [client_frame(CLOSE, close_payload(1005))]),
     "a close code of no range": (1002, [client_frame(CLOSE, close_payload(2999))]),
+    "a close code that says how a connection broke": (
+        1002,
+        [client_frame(CLOSE, close_payload(1006))],
+    ),
+    "a close code of zero": (1002, [client_frame(CLOSE, close_payload(0))]),
+    "a reserved bit on a close": (1002, [client_frame(CLOSE, close_payload(1000), rsv=4)]),
     "a close code of no range above": (1002, [client_frame(CLOSE, close_payload(5000))]),
     "a reason that is no UTF-8": (1007, [client_frame(CLOSE, b"\x03\xe8\xff")]),
 }

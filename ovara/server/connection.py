@@ -10,7 +10,15 @@ from typing import Any
 from picows import WSFrame, WSMsgType
 
 from ovara.server.fragments import PROTOCOL_ERROR, Fragments, ProtocolViolated
-from ovara.server.frames import CLOSE, PING_FRAME, Handler, close_frame, pong_frame, read_close
+from ovara.server.frames import (
+    CLOSE,
+    PING_FRAME,
+    Handler,
+    close_frame,
+    is_close_code,
+    pong_frame,
+    read_close,
+)
 from ovara.server.mailbox import Mailbox
 from ovara.server.parser import Parser
 from ovara.server.shared import Shared
@@ -28,7 +36,6 @@ ABNORMAL = 1006
 INVALID_TEXT = 1007
 INTERNAL_ERROR = 1011
 RESTARTING = 1012
-_UNSENDABLE = frozenset({1004, NO_CODE, ABNORMAL, 1015})
 
 _TEXT, _PING, _CLOSE = WSMsgType.TEXT, WSMsgType.PING, WSMsgType.CLOSE
 _DATA = frozenset({_TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION})
@@ -131,7 +138,7 @@ class Connection(asyncio.Protocol):
         Raises:
             ValueError: no frame may bear that code.
         """
-        if not _is_sendable(code):
+        if not is_close_code(code):
             raise ValueError(f"{code} is no code for a close frame (RFC 6455, 7.4).")
         if self.ended:
             return
@@ -159,10 +166,6 @@ class Connection(asyncio.Protocol):
             self._shared.parsers.give_back(parser)
         elif (violation := parser.violation) is not None:
             self._fail(*violation)
-            parser.retire()
-        elif parser.is_spent:
-            self._parser = None
-            parser.retire()
         else:
             self._parser = parser
 
@@ -176,7 +179,7 @@ class Connection(asyncio.Protocol):
             if kind is _CLOSE:
                 # An enum, or an integer where picows has no name for it.
                 code: Any = frame.get_close_code()
-                if frame.payload_size and not _is_sendable(int(code)):
+                if frame.payload_size and not is_close_code(int(code)):
                     raise ProtocolViolated(PROTOCOL_ERROR, "no such close code")
                 self._peer_closed(int(code), frame.get_close_reason())
             elif kind is _TEXT and frame.fin and self._fragments is None:
@@ -200,8 +203,6 @@ class Connection(asyncio.Protocol):
         if self._shared.keepalive is not None:
             self._shared.keepalive.discard(self)
         self.resume_writing()
-        if self._parser is not None:
-            self._parser.retire()
         self._parser = self._close_timer = self.writing_resumed = None
         self._shared.connections.discard(self)
 
@@ -305,8 +306,3 @@ class Connection(asyncio.Protocol):
         self._transport.resume_reading()
         loop = asyncio.get_running_loop()
         self._close_timer = loop.call_later(CLOSE_SECONDS, self._transport.abort)
-
-
-def _is_sendable(code: int) -> bool:
-    """Whether a close frame may bear it (RFC 6455, 7.4)."""
-    return 1000 <= code <= 4999 and code not in _UNSENDABLE

@@ -26,8 +26,8 @@ MAX_REASON_BYTES = 123
 _MASKED = 0x80
 _MASKED_HEADER_BYTES = 6
 
-# With these a client says that it is done, or goes away (RFC 6455, 7.4.1).
-_PLAIN_CODES = frozenset({1000, 1001})
+# Below 3000, for no close frame: 1004 is reserved, the others say that there was no frame.
+_NOT_FOR_FRAMES = frozenset({1004, 1005, 1006})
 
 _code = struct.Struct("!H").pack
 _short = struct.Struct("!BB").pack
@@ -111,9 +111,14 @@ def close_frame(code: int, reason: str) -> bytes:
     return _frame(CLOSE, _code(code) + cut.encode())
 
 
+def is_close_code(code: int) -> bool:
+    """Whether a close frame may bear it (RFC 6455, 7.4, and IANA's registry of these codes)."""
+    return (1000 <= code <= 1014 and code not in _NOT_FOR_FRAMES) or 3000 <= code <= 4999
+
+
 def read_close(data: bytes) -> tuple[int, str] | None:
-    """The code (0 where there is none) and the reason, where `data` is just the close frame of a
-    client that has done its work (1000), goes (1001), or has a code of its application's.
+    """The code (0 where there is none) and the reason, where `data` is a client's close frame as it
+    should be, and nothing else.
 
     None for all else: the parser reads that, and says what is wrong with it.
     """
@@ -125,7 +130,7 @@ def read_close(data: bytes) -> tuple[int, str] | None:
     mask = int.from_bytes((data[2:6] * (size // 4 + 1))[:size], "big")
     payload = (int.from_bytes(data[6:], "big") ^ mask).to_bytes(size, "big")
     code = int.from_bytes(payload[:2], "big")
-    if size == 1 or (code not in _PLAIN_CODES and not 3000 <= code <= 4999):
+    if size == 1 or not is_close_code(code):
         return None
     try:
         return code, payload[2:].decode()

@@ -50,31 +50,50 @@ class Receiver(Protocol):
         """A whole frame; its payload is good until this returns."""
 
 
-class Parser(WSListener):
+class _Listener(WSListener):
+    """What picows hands its frames to. It knows no parser: a circle with a parser's buffer would
+    stay until the garbage collector's next long round, minutes later."""
+
+    __slots__ = ("receiver", "unread")
+
+    def __init__(self) -> None:
+        self.receiver: Receiver | None = None
+        # Bytes that came behind the frame that was read last.
+        self.unread = 0
+
+    def answer(self, request: object) -> WSUpgradeResponseWithListener:
+        return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(), self)
+
+    def on_ws_frame(self, transport: Any, frame: WSFrame) -> None:
+        self.unread = frame.tail_size
+        if self.receiver is not None:
+            try:
+                self.receiver.frame_received(frame)
+            except Exception:
+                # picows would not say a word.
+                log.exception("a frame could not be dealt with")
+
+
+class Parser:
     """Reads frames.
 
     Args:
         max_size: bytes of the largest payload that is taken.
     """
 
-    __slots__ = ("_picows", "_receiver", "_unread", "is_large")
+    __slots__ = ("_listener", "_picows", "is_large")
 
     def __init__(self, max_size: int) -> None:
+        self._listener = _Listener()
         # No host, path and headers: those are a client's. No timeout, pings or pongs of its own.
-        self._picows: Any = WSProtocol(
-            *(None, None, False, self._answer, _log, False, None),
+        self._picows = WSProtocol(
+            *(None, None, False, self._listener.answer, _log, False, None),
             *(False, 0, 0, WSAutoPingStrategy.PING_WHEN_IDLE, False, max_size, None, BUFFER_BYTES),
         )
         self._picows.connection_made(_Nowhere())
-        # Bytes that came behind the frame that was read last.
-        self._unread = 0
         # Whether it has grown for a large frame.
         self.is_large = False
-        self._receiver: Receiver | None = None
         self._feed(_HANDSHAKE)
-
-    def _answer(self, request: object) -> WSUpgradeResponseWithListener:
-        return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(), self)
 
     def read(self, data: bytes, receiver: Receiver) -> bool:
         """Hand the frames in `data` to `receiver`.
@@ -82,21 +101,11 @@ class Parser(WSListener):
         Returns:
             Whether it ends with the end of a frame: then any connection's data may come next.
         """
-        self._receiver = receiver
+        self._listener.receiver = receiver
         self._feed(data)
-        self._receiver = None
-        return not self._unread and not self.is_spent
-
-    @property
-    def is_spent(self) -> bool:
-        """Whether it has read a close frame, or what breaks the protocol: it reads nothing behind
-        either."""
-        return self._picows.transport.close_handshake is not None
-
-    def retire(self) -> None:
-        """It reads no more. picows knows it, as it knows picows: such a circle, with its buffer,
-        would stay until the garbage collector's next long round, minutes later."""
-        self._picows = None
+        self._listener.receiver = None
+        # Nothing comes behind a close frame: picows would not take a second one.
+        return not self._listener.unread and self._picows.transport.close_handshake is None
 
     @property
     def violation(self) -> tuple[int, str] | None:
@@ -104,15 +113,6 @@ class Parser(WSListener):
         handshake = self._picows.transport.close_handshake
         sent = handshake.sent if handshake else None
         return (int(sent.code), sent.reason or "") if sent else None
-
-    def on_ws_frame(self, transport: Any, frame: WSFrame) -> None:
-        self._unread = frame.tail_size
-        if self._receiver is not None:
-            try:
-                self._receiver.frame_received(frame)
-            except Exception:
-                # picows would not say a word.
-                log.exception("a frame could not be dealt with")
 
     def _feed(self, data: bytes) -> None:
         """As a transport would."""
@@ -124,7 +124,7 @@ class Parser(WSListener):
             rest = b""
             if size > room:
                 data, rest, size = data[:room], data[room:], room
-            self._unread = size
+            self._listener.unread = size
             buffer[:size] = data
             self._picows.buffer_updated(size)
             data = rest
@@ -146,11 +146,9 @@ class Parsers:
         return self._at_rest.pop() if self._at_rest else Parser(self._max_size)
 
     def give_back(self, parser: Parser) -> None:
-        """One that is between two frames: kept, or retired where it has grown or enough rest."""
+        """One that is between two frames."""
         if len(self._at_rest) < MAX_AT_REST and not parser.is_large:
             self._at_rest.append(parser)
-        else:
-            parser.retire()
 
 
 class _Nowhere:

@@ -4,8 +4,8 @@ The collector looks for circles whenever 700 more objects were made than went: o
 handshakes of a storm. What the start has made stays anyway, and a server that makes thousands of
 objects a second can let some more gather.
 
-glibc gives each thread a heap of its own, and what is free in one is of no use to the others: after
-half an hour of chatter 22 MiB were free so, in nobody's use (docs/performance.md).
+glibc gives each thread a heap of its own, and what is free in one is of no use to the others
+(docs/adr/0044-one-heap.md).
 """
 
 from __future__ import annotations

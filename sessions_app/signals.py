@@ -16,7 +16,7 @@ from django.dispatch import Signal
 message_appended = Signal()
 
 # message: MessageRecord, origin: str | None (the connection that sent it). In commit order, before
-# the acknowledgement.
+# the acknowledgement. The receivers are remembered: it is sent with every message.
 message_committed = Signal(use_caching=True)
 
 # conversation_id: str. A message may have been stored there that nobody was told of.

@@ -64,7 +64,6 @@ class Node:
 
     def __init__(self) -> None:
         self.id = ""
-        self.running = False
         self.draining = False
         self.bus: Bus
         self.hub = Hub()
@@ -78,10 +77,16 @@ class Node:
         self.resync = Resync(self.hub)
         self._timetable = Timetable()
         self._started: asyncio.Future[None] | None = None
+        self._running = False
         self._last_settle_due = 0.0
         self._beats = 0
 
     # Starting and stopping.
+
+    @property
+    def running(self) -> bool:
+        """Whether it takes part in the cluster: a loop that was closed without `stop` does not."""
+        return self._running and self.has_started
 
     @property
     def has_started(self) -> bool:
@@ -94,11 +99,11 @@ class Node:
         Raises:
             what the start raised, for every caller, until one succeeds.
         """
-        if self.draining or (self.running and self.has_started):
+        if self.draining or self.running:
             return
         if self._started is None or not self.has_started:
             # What a loop held that was closed without `stop` has gone with it.
-            self.running = False
+            self._running = False
             self.hub.clear()
             self.conversation_feed.clear()
             self._started = asyncio.ensure_future(self._start())
@@ -119,7 +124,7 @@ class Node:
         self.bus = Bus(self.id, self.hub.deliver, self._command, self._gap)
         await self.bus.start()
         self.bus.join(group_name("node", self.id))
-        self.running = True
+        self._running = True
         self._timetable.start(self)
         closed = reaped.connections
         log.info(
@@ -146,7 +151,7 @@ class Node:
         if not self.running:
             return
         self.conversation_feed.close()
-        self.running = False
+        self._running = False
         self._timetable.stop()
         await asyncio.gather(*(asyncio.to_thread(one.close) for one in (journal, notes, registry)))
         await self.bus.stop()
@@ -169,7 +174,7 @@ class Node:
             self.bus.publish(group, item)
         elif is_shared():
             background.start(send_once(group, item), name="send once", delivers=True)
-        elif not self.id:
+        elif not self.has_started:
             log.warning(NOT_DELIVERED)
 
     def announce(self, changes: Iterable[PresenceChange]) -> None:

@@ -49,10 +49,6 @@ ServerWith = Callable[..., ServerProcess]
 Connect = Callable[..., Awaitable[WireClient]]
 
 
-# See `left_behind`.
-LEFT_BEHIND: list[str] = []
-
-
 def pytest_configure() -> None:
     # A shell ignores it in what it starts with `&`, and the servers that tests start inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -113,24 +109,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if not _is_of(item, kind)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    yield
-    # Only now: these need the apps to be loaded.
-    from connections.bus import is_shared
-    from connections.manager import websocket_manager
-
-    if websocket_manager.node.running or is_shared():
-        LEFT_BEHIND.append(item.nodeid)
-
-
-@pytest.fixture
-def left_behind() -> list[str]:
-    """The tests behind which this process's node still ran, or its channel layer was another one.
-    A test that needs a process which is no server would stumble over it."""
-    return LEFT_BEHIND
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from connections.errors import ChannelLayerNotShared
 from connections.manager import WebSocketManager, websocket_manager
 from connections.models import Connection, Node
 from connections.registry import registry
 from ovara.accounts.models import User
 from ovara.database import in_thread
+from sessions_app.journal import journal
+from sessions_app.services import conversation_create
 from tests.support.in_process import FakeSocket, add, make_person
 
 
@@ -44,3 +49,18 @@ def test_a_loop_that_was_closed_without_a_word_takes_its_connections_along(
     assert list(websocket_manager.active_connections) == [second]
     assert [len(socket.of_type("notification")) for socket in sockets] == [1, 1]
     assert Connection.objects.get(pk=first).close_reason == "its node died"
+
+
+def test_a_process_whose_loop_was_closed_is_no_server_any_more(
+    transactional_db: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    owner = User.objects.create(username="alice")
+    conversation = conversation_create(owner=owner)
+    asyncio.run(websocket_manager.node.ensure_started())
+
+    assert not websocket_manager.node.running
+    assert websocket_manager.sync.post_message(str(conversation.pk), "hello").sequence == 1
+    journal.close()
+    assert "Stored, but not delivered" in caplog.text
+    with pytest.raises(ChannelLayerNotShared, match="REDIS_URL"):
+        websocket_manager.sync.send_to_user(owner.pk, {"type": "notification"})

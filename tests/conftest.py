@@ -78,7 +78,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 OTHER_SERVERS = {*KINDS, *(f"{kind}_server" for kind in KINDS)} - {DEFAULT_KIND}
 
 # With several workers these begin: they take long, and nobody should wait for one of them alone.
-LONG_ONES = ("test_make_run", "tests/torture", "tests/schema", "tests/cluster", "tests/e2e")
+LONG_ONES = ("tests/make", "tests/torture", "tests/schema", "tests/cluster", "tests/e2e")
 
 
 def _place(item: pytest.Item) -> int:

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import httpx
+from websockets.sync.client import connect as websocket_connect
 
-from tests.support.environment import ROOT, clean_environment, free_port
+from tests.support.environment import PATIENCE_SECONDS, ROOT, clean_environment, free_port
 from tests.support.process import ChildProcess
 
 
@@ -77,6 +78,10 @@ class MakeRun(ChildProcess):
             check=False,
         )
 
+    def printed_password(self) -> str:
+        """The demo accounts' password, once it has been printed."""
+        return self.wait_for_line(r"shown only this once: (\S+)").group(1)
+
     def access_token(self, username: str, password: str) -> str | None:
         """Sign in; nothing if the password is wrong."""
         answer = httpx.post(
@@ -85,6 +90,15 @@ class MakeRun(ChildProcess):
         token: str | None = answer.json().get("access")
         return token
 
+    def takes(self, token: str) -> bool:
+        """Whether a REST call and a WebSocket both take the access token."""
+        bearer = {"Authorization": f"Bearer {token}"}
+        if httpx.get(f"{self.url}/api/conversations", headers=bearer).status_code != 200:
+            return False
+        address = f"ws://127.0.0.1:{self.port}/ws/"
+        with websocket_connect(address, additional_headers=bearer, proxy=None) as socket:
+            return '"welcome"' in str(socket.recv(timeout=PATIENCE_SECONDS))
+
     def _answers(self) -> bool:
         try:
             return httpx.get(f"{self.url}/healthz", timeout=5).status_code == 200
@@ -92,15 +106,17 @@ class MakeRun(ChildProcess):
             return False
 
 
-def oldest_and_newest_python() -> list[str]:
-    """This process's interpreter, and one of the oldest and of the newest version that we support,
-    where this machine has them."""
-    found = {f"{sys.version_info.major}.{sys.version_info.minor}": sys.executable}
-    for version in ("3.11", "3.13"):
+def other_pythons() -> list[str]:
+    """Interpreters of the oldest and of the newest version that we support, where this machine has
+    them, without the one that runs the tests: it was installed for already. If there is no other,
+    that one."""
+    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
+    found: dict[str, str] = {}
+    for version in {"3.11", "3.13"} - {ours}:
         for candidate in _candidates(version):
             if version not in found and _runs(candidate):
                 found[version] = candidate
-    return sorted(found.values())
+    return sorted(found.values()) or [sys.executable]
 
 
 def _candidates(version: str) -> list[str]:

@@ -79,7 +79,7 @@ class TestReadiness:
     def test_a_layer_whose_probes_do_not_come_back_is_named(self, nobody, db, monkeypatch):
         # Publishing to it succeeds.
         node = websocket_manager.node
-        monkeypatch.setattr(node, "running", True)
+        monkeypatch.setattr(type(node), "running", True)
         monkeypatch.setattr(node, "bus", SimpleNamespace(is_up=False), raising=False)
         answer = nobody.get("/readyz")
         assert (answer.status_code, answer.json()["failed"]) == (503, ["channel layer"])

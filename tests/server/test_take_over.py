@@ -14,6 +14,7 @@ from tests.server.conftest import AsgiServer, StartServer
 from tests.server.raw import (
     BINARY,
     CLOSE,
+    PING,
     TEXT,
     Frame,
     RawConnection,
@@ -122,6 +123,8 @@ async def counting(counted_server: AsgiServer, raw: Raw) -> tuple[AsgiServer, Ce
     async def census() -> Counter[str]:
         observer.send(client_frame(TEXT, b"now"))
         frame = await observer.frame()
+        while frame is not None and frame.opcode == PING:
+            frame = await observer.frame()
         assert frame is not None
         return Counter(json.loads(frame.payload))
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import transaction
 
 from connections.models import Client, Connection, Node
 from ovara.accounts.models import RevokedToken
@@ -225,7 +226,13 @@ async def test_every_node_cleans_up_by_itself(
         OVARA_SESSION_TTL_DAYS=str(1 / 86_400),
     )
     account = make_user(server)
-    server.database.run(lambda alias: make_old_rows(alias, account))
+
+    def make(alias: str) -> None:
+        # In one transaction, or the server takes away a node that has no connections yet.
+        with transaction.atomic(using=alias):
+            make_old_rows(alias, account)
+
+    server.database.run(make)
     silent = await connect(server, account)
     active = await connect(server, make_user(server))
     async with (

@@ -13,6 +13,7 @@ import jwt
 from tests.cluster.conftest import QUICK, Cluster, MakeConversation
 from tests.conftest import Connect, ServerWith, program
 from tests.support.client import WireClient
+from tests.support.environment import ROOT
 from tests.support.redis_server import RedisServer
 
 LAPSE_SECONDS = 4.0
@@ -20,7 +21,9 @@ LAPSE_SECONDS = 4.0
 AHEAD_SECONDS = 60
 # Within what docs/operations.md allows (5 s).
 TOLERATED_SECONDS = 4.0
-GRACE_SECONDS = 7.0
+GRACE_SECONDS = 10.0
+# For what a crowded machine takes to come back.
+MARGIN_SECONDS = 4.0
 
 
 def skewed(ahead_seconds: float = AHEAD_SECONDS) -> dict[str, str]:
@@ -32,6 +35,7 @@ def skewed(ahead_seconds: float = AHEAD_SECONDS) -> dict[str, str]:
         "FAKETIME": f"+{ahead_seconds}s",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "DONT_FAKE_MONOTONIC": "1",
+        "PYTHONPATH": str(ROOT / "tests/support/faketime"),
     }
 
 
@@ -107,7 +111,7 @@ async def test_clocks_that_differ_by_what_is_allowed_refuse_no_token_and_keep_mo
     # It leaves by the right node's clock; the other is the first to find its grace over.
     left_at = time.monotonic()
     await here.close()
-    await asyncio.sleep(GRACE_SECONDS - TOLERATED_SECONDS - 1.5)
+    await asyncio.sleep(GRACE_SECONDS - TOLERATED_SECONDS - MARGIN_SECONDS)
     again = await joined(right, bob, talk)
     assert await there.pending("user_left", "user_joined") == []
     assert time.monotonic() - left_at < GRACE_SECONDS - TOLERATED_SECONDS, "too slow to tell"

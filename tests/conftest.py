@@ -206,9 +206,10 @@ def server_with(start_server: ServerWith) -> Iterator[ServerWith]:
         server.kill()
 
 
-@pytest.fixture(scope="session")
-def shared_server_with(start_server: ServerWith) -> ServerWith:
-    """As `server_with`, but the same settings get the same server: do not stop it."""
+@pytest.fixture(scope="module")
+def shared_server_with(start_server: ServerWith) -> Iterator[ServerWith]:
+    """As `server_with`, but the same settings get the same server in all of a file: do not stop it.
+    Behind the file it ends: what beats and cleans up all the time takes time from every other."""
     servers: dict[frozenset[tuple[str, str]], ServerProcess] = {}
 
     def find_or_start(**environment: str) -> ServerProcess:
@@ -217,7 +218,9 @@ def shared_server_with(start_server: ServerWith) -> ServerWith:
             servers[key] = start_server(**SHARED_SERVER_SETTINGS | environment)
         return servers[key]
 
-    return find_or_start
+    yield find_or_start
+    for server in servers.values():
+        server.kill()
 
 
 @pytest.fixture

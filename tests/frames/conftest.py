@@ -20,6 +20,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect as websocket_connect
 
+from tests.conftest import SHARED_SERVER_SETTINGS
 from tests.frames.described import check
 from tests.support.client import WireClient
 from tests.support.database import Account
@@ -124,15 +125,15 @@ async def connect(connect):
 
 
 @pytest.fixture(scope="session")
-def node(shared_server_with: Callable[..., ServerProcess]) -> ServerProcess:
+def node(start_server: Callable[..., ServerProcess]) -> ServerProcess:
     """The server of most tests in this folder."""
-    return shared_server_with(**SETTINGS)
+    return start_server(**SHARED_SERVER_SETTINGS | SETTINGS)
 
 
 @pytest.fixture(scope="session")
-def limited_node(shared_server_with: Callable[..., ServerProcess]) -> ServerProcess:
+def limited_node(start_server: Callable[..., ServerProcess]) -> ServerProcess:
     """A server with limits that tests meet on purpose."""
-    return shared_server_with(**LIMITS)
+    return start_server(**SHARED_SERVER_SETTINGS | LIMITS)
 
 
 @pytest.fixture

@@ -69,6 +69,7 @@ def test_everything_works_in_the_database_that_make_run_has_prepared(make_run: R
     assert "Connections inactive for 30 minutes, closed: 0" in cleaned.stdout
 
 
+@pytest.mark.storeless
 def test_alice_and_bob_share_one_conversation_after_two_runs(make_run: Run) -> None:
     run = make_run(OVARA_DEMO_PASSWORD=CHOSEN)
     run.start()
@@ -81,6 +82,7 @@ def test_alice_and_bob_share_one_conversation_after_two_runs(make_run: Run) -> N
     assert people == {"alice", "bob"}
 
 
+@pytest.mark.storeless
 def test_a_second_run_keeps_accounts_tokens_and_passwords_and_says_how_to_reset(
     make_run: Run,
 ) -> None:

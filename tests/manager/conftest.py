@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from connections.manager import WebSocketManager
-from tests.conftest import ServerWith, program
+from tests.conftest import SHARED_SERVER_SETTINGS, ServerWith, program
 from tests.support.in_process import running_manager
 from tests.support.redis_server import RedisServer
 from tests.support.server import ServerProcess
@@ -30,6 +30,6 @@ def redis_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis
 
 
 @pytest.fixture(scope="session")
-def redis_node(redis_of_the_run: RedisServer, shared_server_with: ServerWith) -> ServerProcess:
+def redis_node(redis_of_the_run: RedisServer, start_server: ServerWith) -> ServerProcess:
     """A server that shares its channel layer; nobody stops it."""
-    return shared_server_with(REDIS_URL=redis_of_the_run.url)
+    return start_server(**SHARED_SERVER_SETTINGS, REDIS_URL=redis_of_the_run.url)

@@ -24,7 +24,8 @@ from tests.stores.plans import Seen, watched
 from tests.support.crowd import Crowd, Size, fill
 from tests.support.flush import delete_all_rows
 
-pytestmark = pytest.mark.stores("sqlite", "postgresql")
+# `django_db`: without a test that has it there would be no tables.
+pytestmark = [pytest.mark.stores("sqlite", "postgresql"), pytest.mark.django_db]
 
 TIMES = 6
 SMALL = Size(messages=6_000, conversations=300, open_connections=600)

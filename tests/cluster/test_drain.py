@@ -92,7 +92,6 @@ async def test_lists_elsewhere_hear_of_a_drained_nodes_last_messages(
     assert await asyncio.to_thread(leaving.wait) == 0
 
 
-# MongoDB has no lock that leaves readers alone.
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_second_sigterm_ends_at_once(
     server_with: ServerWith, connect: Connect, kind: Any

@@ -26,7 +26,7 @@ def test_make_test_runs_from_a_folder_with_a_space_again_and_again(source: Path)
             env=environment,
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=150,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr

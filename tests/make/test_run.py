@@ -82,7 +82,6 @@ def test_alice_and_bob_share_one_conversation_after_two_runs(make_run: Run) -> N
     assert people == {"alice", "bob"}
 
 
-@pytest.mark.storeless
 def test_a_second_run_keeps_accounts_tokens_and_passwords_and_says_how_to_reset(
     make_run: Run,
 ) -> None:

@@ -29,7 +29,7 @@ def own_server(start_server):
     return start_server(OVARA_LOGINS_PER_MINUTE="100000")
 
 
-# Staff's requests reach all that a store is asked for.
+# What a user's own requests ask of a store is in tests/rest.
 @pytest.mark.parametrize(
     "is_staff",
     [pytest.param(True, id="staff"), pytest.param(False, id="user", marks=pytest.mark.storeless)],

@@ -15,6 +15,7 @@ from tests.server.raw import (
     BINARY,
     CLOSE,
     PING,
+    PONG,
     TEXT,
     Frame,
     RawConnection,
@@ -124,6 +125,7 @@ async def counting(counted_server: AsgiServer, raw: Raw) -> tuple[AsgiServer, Ce
         observer.send(client_frame(TEXT, b"now"))
         frame = await observer.frame()
         while frame is not None and frame.opcode == PING:
+            observer.send(client_frame(PONG, frame.payload))
             frame = await observer.frame()
         assert frame is not None
         return Counter(json.loads(frame.payload))

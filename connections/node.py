@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
@@ -80,6 +81,7 @@ class Node:
         self._running = False
         self._last_settle_due = 0.0
         self._beats = 0
+        os.register_at_fork(after_in_child=self._forget)
 
     # Starting and stopping.
 
@@ -91,7 +93,8 @@ class Node:
     @property
     def has_started(self) -> bool:
         """Whether it runs, or is about to, in a loop that is still open."""
-        return self._started is not None and not self._started.get_loop().is_closed()
+        started = self._started
+        return started is not None and not started.get_loop().is_closed()
 
     async def ensure_started(self) -> None:
         """Start once, in the loop that asks first; everybody else waits for that.
@@ -101,17 +104,25 @@ class Node:
         """
         if self.draining or self.running:
             return
-        if self._started is None or not self.has_started:
+        started = self._started
+        if started is None or not self.has_started:
             # What a loop held that was closed without `stop` has gone with it.
-            self._running = False
-            self.hub.clear()
-            self.conversation_feed.clear()
-            self._started = asyncio.ensure_future(self._start())
+            self._forget()
+            started = self._started = asyncio.ensure_future(self._start())
         try:
-            await asyncio.shield(self._started)
+            await asyncio.shield(started)
         except Exception:
-            self._started = None
+            # Another caller may have begun the next start by now.
+            if self._started is started:
+                self._started = None
             raise
+
+    def _forget(self) -> None:
+        """Be a node that never ran, as in a forked child: its parent's loop is not its own."""
+        self.id = ""
+        self._started, self._running = None, False
+        self.hub.clear()
+        self.conversation_feed.clear()
 
     async def _start(self) -> None:
         background.adopt(asyncio.get_running_loop())

@@ -64,6 +64,25 @@ if child == 0:
 _, status = os.waitpid(child, 0)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
+# A server's process may fork too: for a pool of workers that its own code makes.
+FORKING_NODE = """
+import django, os, sys
+django.setup()
+from django.db import connections
+from connections.manager import websocket_manager as m
+from ovara import background
+background.run(m.node.ensure_started())
+connections.close_all()
+child = os.fork()
+if child == 0:
+    print(m.node.running, flush=True)
+    m.sync.post_message({conversation!r}, "from the child")
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+print(m.node.running)
+background.run(m.node.stop())
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 
 
 class Talk(NamedTuple):
@@ -220,6 +239,12 @@ async def test_a_worker_forked_from_a_process_that_used_the_manager_works(alone:
     )
     contents = [message["content"] for message in history["messages"]]
     assert contents == ["from the parent", "from the child"]
+
+
+async def test_what_is_forked_from_a_node_is_none(alone: Talk) -> None:
+    process = succeeded(alone.python(FORKING_NODE.format(conversation=alone.conversation_id)))
+    assert process.stdout.split() == ["False", "True"]
+    assert "Stored, but not delivered" in process.stderr
 
 
 # With Redis.

@@ -12,6 +12,7 @@ from connections.models import Connection, Node
 from connections.registry import registry
 from ovara.accounts.models import User
 from ovara.database import in_thread
+from ovara.errors import Overloaded
 from sessions_app.journal import journal
 from sessions_app.services import conversation_create
 from tests.support.in_process import FakeSocket, add, make_person
@@ -64,3 +65,27 @@ def test_a_process_whose_loop_was_closed_is_no_server_any_more(
     assert "Stored, but not delivered" in caplog.text
     with pytest.raises(ChannelLayerNotShared, match="REDIS_URL"):
         websocket_manager.sync.send_to_user(owner.pk, {"type": "notification"})
+
+
+async def test_a_start_that_failed_takes_nothing_from_the_next(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problems = iter(["the database is not there yet"])
+    monkeypatch.setattr("connections.node.start_problem", lambda: next(problems, None))
+    node = websocket_manager.node
+
+    async def comes_and_insists() -> None:
+        with pytest.raises(Overloaded):
+            await node.ensure_started()
+        await node.ensure_started()
+
+    async def comes() -> None:
+        with pytest.raises(Overloaded):
+            await node.ensure_started()
+
+    await asyncio.gather(comes_and_insists(), comes())
+    try:
+        assert node.running
+        assert await in_thread(Node.objects.count) == 1
+    finally:
+        await node.stop()

@@ -125,8 +125,8 @@ class ConversationFeed:
             self._changed |= conversation_ids
             return
         # Everybody in turn, with pauses: these lines may wait, the messages in between may not.
-        for told, item in enumerate(_updates(found), 1):
-            self._hub.deliver(item)
+        for told, (conversation_id, item) in enumerate(_updates(found), 1):
+            self._hub.deliver_line(item, conversation_id)
             if told % USERS_A_TURN == 0:
                 await asyncio.sleep(0)
 
@@ -142,15 +142,15 @@ class ConversationFeed:
             self._publish(_item("conversation_removed", news, user_id, 0))
 
 
-def _updates(found: Iterable[ConversationNews]) -> Iterator[Publication]:
-    """`conversation_updated` for each user of each conversation; encoded once for all who have as
-    much to read."""
+def _updates(found: Iterable[ConversationNews]) -> Iterator[tuple[str, Publication]]:
+    """Each conversation's id, with `conversation_updated` for each of its users; encoded once for
+    all who have as much to read."""
     for news in found:
         items: dict[int, Publication] = {}
         for user_id, unread in news.unread.items():
             if unread not in items:
                 items[unread] = _item("conversation_updated", news, user_id, unread)
-            yield msgspec.structs.replace(items[unread], target=user_id)
+            yield news.conversation_id, msgspec.structs.replace(items[unread], target=user_id)
 
 
 def _item(event: Event, news: ConversationNews, user_id: str, unread: int) -> Publication:

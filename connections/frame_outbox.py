@@ -1,8 +1,9 @@
 """The outbox where the server takes finished frames (`ovara.server.frames`): no coroutine, no task.
 
 A publication's frame is built for its first member only. What one connection gets in one turn of
-the event loop leaves in one write. While the transport's buffer is over its high-water mark frames
-wait here, bounded, until the transport says that there is room again.
+the event loop leaves in one write; what may wait a moment leaves with the next frame that may not.
+While the transport's buffer is over its high-water mark frames wait here, bounded, until the
+transport says that there is room again.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ from ovara.server.frames import FrameTransport, text_frame
 # A write of so much costs more than what a second one would.
 LARGE_BYTES = 8_192
 MANY = 64
+# How long what may wait a moment waits for company.
+LINGER_SECONDS = 0.1
+# Written in one turn of the loop, of those that waited in vain.
+LINGERERS_A_TURN = 20
 
 
 class Turn:
-    """One loop's outboxes that have something to write at the end of its turn.
+    """One loop's outboxes that have something to write: at the end of its turn, or in a moment.
 
     And the text that was sent last, by anybody, with its frame: a fan-out sends one text to many.
     """
@@ -32,6 +37,7 @@ class Turn:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.waiting: list[FrameOutbox] = []
+        self.lingering: deque[FrameOutbox] = deque()
         self.text = ""
         self.frame = text_frame("")
 
@@ -47,6 +53,25 @@ class Turn:
         if not self.waiting:
             self.loop.call_soon(self._end)
         self.waiting.append(outbox)
+
+    def add_lingering(self, outbox: FrameOutbox) -> None:
+        """Let `outbox` write in a moment, if nothing makes it write sooner."""
+        if not self.lingering:
+            self.loop.call_later(LINGER_SECONDS, self._end_lingering)
+        self.lingering.append(outbox)
+
+    def frame_of(self, text: str) -> bytes:
+        """The frame of `text`, made once for all who get it one after the other."""
+        if text is not self.text:
+            self.text, self.frame = text, text_frame(text)
+        return self.frame
+
+    def _end_lingering(self) -> None:
+        written = 0
+        while self.lingering and written < LINGERERS_A_TURN:
+            written += self.lingering.popleft().end_lingering()
+        if self.lingering:
+            self.loop.call_soon(self._end_lingering)
 
     def _end(self) -> None:
         waiting, self.waiting = self.waiting, []
@@ -68,6 +93,7 @@ class FrameOutbox:
     __slots__ = (
         "_closing",
         "_connection_id",
+        "_lingering",
         "_max_bytes",
         "_on_overflow",
         "_queue",
@@ -91,6 +117,8 @@ class FrameOutbox:
         self._turn = Turn.of_running_loop()
         # What this turn of the loop brought; None where it has brought nothing yet.
         self._this_turn: list[bytes] | None = None
+        # What waits for company; None where nothing does.
+        self._lingering: list[bytes] | None = None
         self._queue: deque[bytes] | None = None
         self._queued = 0  # bytes
         self._closing = False
@@ -103,11 +131,10 @@ class FrameOutbox:
     def put(self, text: str, droppable: bool = False) -> None:
         """Send `text`; droppable frames are dropped once the outbox is half full."""
         turn = self._turn
-        if text is turn.text:
-            frame = turn.frame
-        else:
-            turn.text, turn.frame = text, text_frame(text)
-            frame = turn.frame
+        # `frame_of`, without the call: this is the hottest line of all.
+        frame = turn.frame if text is turn.text else turn.frame_of(text)
+        if self._lingering is not None:
+            self.end_lingering()
         frames = self._this_turn
         if frames is not None:
             frames.append(frame)
@@ -120,6 +147,24 @@ class FrameOutbox:
         else:
             self._this_turn = [frame]
             turn.add(self)
+
+    def put_soon(self, text: str) -> None:
+        """Send `text` with the next frame, or in a moment: what may wait costs no write then."""
+        if self._lingering is not None:
+            self._lingering.append(self._turn.frame_of(text))
+        elif self._this_turn is None and self._transport.is_writable and not self._closing:
+            self._lingering = [self._turn.frame_of(text)]
+            self._turn.add_lingering(self)
+        else:
+            self.put(text)
+
+    def end_lingering(self) -> bool:
+        """Let what waited for company leave with this turn; whether anything did."""
+        if self._lingering is None:
+            return False
+        self._this_turn, self._lingering = self._lingering, None
+        self._turn.add(self)
+        return True
 
     def flush(self) -> None:
         """Write what this turn brought."""
@@ -152,6 +197,7 @@ class FrameOutbox:
         if self._closing:
             return
         self._closing = True
+        self.end_lingering()
         self.flush()
         if discard:
             metrics.DROPS.labels("slow_consumer").inc(len(self._queue or ()))

@@ -240,6 +240,17 @@ class Hub:
             metrics.FRAMES_SENT.counts[item.frame_type] += count
         return count
 
+    def deliver_line(self, item: Publication, conversation_id: str) -> None:
+        """Put a line of a user's list into the outboxes of that user's connections. Who has joined
+        the conversation hears of it anyway: there the line may wait for the next frame."""
+        members = self.members(item.kind, item.target)
+        for connection in members:
+            if conversation_id in connection.joined:
+                connection.outbox.put_soon(item.text)
+            else:
+                connection.outbox.put(item.text)
+        metrics.FRAMES_SENT.counts[item.frame_type] += len(members)
+
 
 def _excluded(item: Publication, connection: ConnectionInfo) -> bool:
     return connection.connection_id == item.exclude or _is_of(connection, item.exclude_user)

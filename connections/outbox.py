@@ -98,6 +98,10 @@ class Outbox:
             return
         self._enqueue(text, size)
 
+    def put_soon(self, text: str) -> None:
+        """Send `text`, which may wait a moment: here it gains nothing by that."""
+        self.put(text)
+
     def close(self, farewell: str, code: int, reason: str, *, discard: bool) -> None:
         """Send `farewell` behind what waits (`discard`: instead of it), then close the socket."""
         if self._closing:

@@ -1,0 +1,131 @@
+"""What a connection gets in one turn of the loop, and in a moment, leaves in one write."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from connections.frame_outbox import LINGER_SECONDS, LINGERERS_A_TURN, FrameOutbox
+from ovara.server.frames import text_frame
+
+pytestmark = pytest.mark.storeless
+
+
+class Transport:
+    """A connection's end, as far as an outbox knows it: what was written, then the close code."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes | int] = []
+        self.is_writable = True
+        self.writing_resumed: Callable[[], object] | None = None
+        self.written = asyncio.Event()
+
+    def take_over(self, handler: Any, /) -> None:
+        raise AssertionError("no outbox does that")
+
+    def write_frame(self, frame: bytes, /) -> None:
+        self.writes.append(frame)
+        self.written.set()
+
+    def buffered_bytes(self) -> int:
+        return 0
+
+    def close(self, code: int, reason: str, /) -> None:
+        self.writes.append(code)
+
+
+def outbox_of(transport: Transport) -> FrameOutbox:
+    def unexpected(*arguments: Any) -> None:
+        raise AssertionError(arguments)
+
+    return FrameOutbox(transport, "c1", 1_000, unexpected)
+
+
+def frames(*texts: str) -> bytes:
+    return b"".join(map(text_frame, texts))
+
+
+async def end_of_turn() -> None:
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+async def test_what_one_turn_brings_leaves_in_one_write() -> None:
+    transport = Transport()
+    outbox = outbox_of(transport)
+    outbox.put("one")
+    outbox.put("two")
+    outbox.put_soon("three")
+    assert transport.writes == []
+    await end_of_turn()
+    assert transport.writes == [frames("one", "two", "three")]
+
+
+async def test_what_may_wait_leaves_with_the_next_frame_and_before_it() -> None:
+    transport = Transport()
+    outbox = outbox_of(transport)
+    outbox.put_soon("a line")
+    outbox.put_soon("another")
+    await end_of_turn()
+    assert transport.writes == []
+    outbox.put("a message")
+    await end_of_turn()
+    assert transport.writes == [frames("a line", "another", "a message")]
+    await asyncio.sleep(2 * LINGER_SECONDS)
+    assert len(transport.writes) == 1
+
+
+async def test_what_waits_for_company_in_vain_leaves_in_a_moment() -> None:
+    transport = Transport()
+    outbox_of(transport).put_soon("a line")
+    began_at = asyncio.get_running_loop().time()
+    async with asyncio.timeout(10):
+        await transport.written.wait()
+    assert asyncio.get_running_loop().time() - began_at > 0.9 * LINGER_SECONDS
+    assert transport.writes == [frames("a line")]
+
+
+async def test_a_large_frame_and_a_farewell_do_not_overtake_it() -> None:
+    transport = Transport()
+    outbox = outbox_of(transport)
+    outbox.put_soon("a line")
+    outbox.put("x" * 10_000)
+    assert transport.writes == [frames("a line", "x" * 10_000)]
+    outbox.put_soon("another")
+    outbox.close("farewell", 4001, "", discard=False)
+    assert transport.writes[1:] == [frames("another"), frames("farewell"), 4001]
+    outbox.put_soon("too late")
+    await asyncio.sleep(2 * LINGER_SECONDS)
+    assert len(transport.writes) == 4
+
+
+async def test_it_waits_in_line_where_the_peer_reads_slowly() -> None:
+    transport = Transport()
+    outbox = outbox_of(transport)
+    transport.is_writable = False
+    outbox.put("first")
+    outbox.put_soon("second")
+    await asyncio.sleep(2 * LINGER_SECONDS)
+    assert transport.writes == []
+    transport.is_writable = True
+    assert transport.writing_resumed is not None
+    transport.writing_resumed()
+    assert transport.writes == [frames("first"), frames("second")]
+
+
+async def test_many_that_waited_in_vain_leave_the_loop_to_others_in_between() -> None:
+    transports = [Transport() for _ in range(3 * LINGERERS_A_TURN)]
+    for transport in transports:
+        outbox_of(transport).put_soon("a line")
+    turn, written_in = 0, Counter[int]()
+    async with asyncio.timeout(10):
+        while sum(written_in.values()) < len(transports):
+            await asyncio.sleep(0)
+            turn += 1
+            done = sum(bool(transport.writes) for transport in transports)
+            written_in[turn] = done - sum(written_in.values())
+    assert max(written_in.values()) <= LINGERERS_A_TURN

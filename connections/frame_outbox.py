@@ -152,11 +152,15 @@ class FrameOutbox:
         """Send `text` with the next frame, or in a moment: what may wait costs no write then."""
         if self._lingering is not None:
             self._lingering.append(self._turn.frame_of(text))
-        elif self._this_turn is None and self._transport.is_writable and not self._closing:
+        elif self._this_turn is None and self._is_free():
             self._lingering = [self._turn.frame_of(text)]
             self._turn.add_lingering(self)
         else:
             self.put(text)
+
+    def _is_free(self) -> bool:
+        """Whether a frame may be written now. `put` asks the same, without the call."""
+        return self._transport.is_writable and not self._queue and not self._closing
 
     def end_lingering(self) -> bool:
         """Let what waited for company leave with this turn; whether anything did."""

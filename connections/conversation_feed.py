@@ -1,4 +1,4 @@
-"""What a participant hears of conversations they have not joined: the list's own live updates.
+"""What a participant hears of their conversations, joined or not: the list's own live updates.
 
 A change says only which conversation changed. Every node reads for itself what its own users shall
 hear: after the change was stored, so that nobody is told of an older state than they knew, and for

@@ -177,7 +177,7 @@ async def test_no_token_reaches_the_output_of_the_server(
     client = await connect(server, alice, token=token, via="query")
     await client.close()
     await server.wait_for_log(f"closed .*connection={client.connection_id}")
-    async with httpx.AsyncClient(base_url=server.url) as http:
+    async with httpx.AsyncClient(base_url=server.url, timeout=30) as http:
         # No handshake: the server's own access log has this one.
         await http.get("/ws/", params={"token": token})
     assert server.terminate() in {0, -signal.SIGTERM}

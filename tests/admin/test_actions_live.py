@@ -47,7 +47,7 @@ class AdminBrowser:
 
 @pytest.fixture
 async def admin(server: ServerProcess, make_user: MakeUser) -> AsyncIterator[AdminBrowser]:
-    async with httpx.AsyncClient(base_url=server.url, follow_redirects=True) as http:
+    async with httpx.AsyncClient(base_url=server.url, follow_redirects=True, timeout=30) as http:
         browser = AdminBrowser(http)
         await browser.sign_in(make_user(server, is_staff=True))
         yield browser

@@ -31,7 +31,7 @@ def nodes(module_cluster: Cluster, redis_servers: list[RedisServer]) -> list[Ser
 
 async def call(node: ServerProcess, method: str, **arguments: Any) -> Any:
     """Call the manager inside `node`."""
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
         answer = await http.post(f"{node.url}/async/{method}", json=arguments)
     assert answer.status_code == 200, answer.text
     return answer.json()

@@ -96,7 +96,7 @@ async def test_clocks_that_differ_by_what_is_allowed_refuse_no_token_and_keep_mo
     )
     alice, bob = right.make_user(), right.make_user()
     talk = await make_conversation(right, alice, bob)
-    async with httpx.AsyncClient(base_url=ahead.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=ahead.url, trust_env=False, timeout=30) as http:
         credentials = {"username": bob.username, "password": bob.password}
         token = (await http.post("/api/token/", json=credentials)).json()["access"]
         # From the right node's future.

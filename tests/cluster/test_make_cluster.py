@@ -36,7 +36,7 @@ async def test_the_address_it_prints_is_three_nodes(
 ) -> None:
     await local_cluster.wait_until_ready()
     assert f"Page      {local_cluster.url}/" in local_cluster.logs()
-    async with httpx.AsyncClient(base_url=local_cluster.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=local_cluster.url, trust_env=False, timeout=30) as http:
         page = await http.get("/", follow_redirects=True)
         assert page.status_code == 200, page.text
         assert "alice" in page.text or "name=" in page.text

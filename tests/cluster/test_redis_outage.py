@@ -20,7 +20,7 @@ METRICS = "metrics-for-tests"
 
 
 async def get(node: ServerProcess, path: str) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
         return await http.get(node.url + path, headers={"Authorization": f"Bearer {METRICS}"})
 
 
@@ -59,7 +59,7 @@ async def test_an_outage_stops_nothing_within_a_node_and_is_made_good_afterwards
     await latecomer.message(talk, "from a late one")
     await writer.expect("message")
     # The owner removes dan by the other node, which cannot tell dan's own: it finds out by itself.
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
         answer = await http.delete(
             f"{first.url}/api/conversations/{talk}/participants/{dan.username}",
             headers={"Authorization": f"Bearer {alice.token()}"},

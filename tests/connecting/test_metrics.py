@@ -35,7 +35,7 @@ class Numbers:
 
 
 async def numbers_of(server: ServerProcess) -> Numbers:
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=30) as http:
         answer = await http.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
     assert answer.status_code == 200, answer.text
     return Numbers(answer.text)

@@ -74,7 +74,7 @@ async def test_server_code_of_one_node_reaches_the_other(pair: Pair) -> None:
         "user": pair.accounts[0].id,
         "conversation": pair.conversation_id,
     }
-    async with httpx.AsyncClient(base_url=pair.second.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=pair.second.url, trust_env=False, timeout=30) as http:
         for kind, target in targets.items():
             arguments: dict[str, Any] = {f"{kind}_id": target, "frame": {"type": f"for-{kind}"}}
             answer = await http.post(f"/async/send_to_{kind}", json=arguments)

@@ -36,7 +36,7 @@ def own_server(start_server):
 )
 def test_the_server_does_what_the_schema_says(own_server, is_staff, tmp_path):
     account = own_server.make_user(is_staff=is_staff)
-    with httpx.Client(base_url=own_server.url, auth=BearerToken(account)) as rest:
+    with httpx.Client(base_url=own_server.url, auth=BearerToken(account), timeout=30) as rest:
         for _ in range(3):
             started = rest.post("/api/conversations", json={"title": "Talk"})
             assert started.status_code == 201

@@ -81,7 +81,7 @@ class Node:
         self._running = False
         self._last_settle_due = 0.0
         self._beats = 0
-        os.register_at_fork(after_in_child=self._forget)
+        os.register_at_fork(after_in_child=self._leave_to_parent)
 
     # Starting and stopping.
 
@@ -107,7 +107,9 @@ class Node:
         started = self._started
         if started is None or not self.has_started:
             # What a loop held that was closed without `stop` has gone with it.
-            self._forget()
+            self._running = False
+            self.hub.clear()
+            self.conversation_feed.clear()
             started = self._started = asyncio.ensure_future(self._start())
         try:
             await asyncio.shield(started)
@@ -117,12 +119,10 @@ class Node:
                 self._started = None
             raise
 
-    def _forget(self) -> None:
-        """Be a node that never ran, as in a forked child: its parent's loop is not its own."""
-        self.id = ""
-        self._started, self._running = None, False
-        self.hub.clear()
-        self.conversation_feed.clear()
+    def _leave_to_parent(self) -> None:
+        """A forked child is no node: the loop and the sockets are its parent's. It takes no lock,
+        which another of the parent's threads may have held."""
+        self.id, self._started = "", None
 
     async def _start(self) -> None:
         background.adopt(asyncio.get_running_loop())

@@ -21,7 +21,8 @@ async def publish(node: Node, item: Publication) -> None:
         ChannelLayerNotShared: this process is no node, and shares no layer with one.
     """
     if item.kind == "connection":
-        if item.target in node.hub.connections:
+        # A node that is none any more, or a forked child, still has the sockets of one.
+        if node.has_started and item.target in node.hub.connections:
             node.hub.deliver(item)
         else:
             await send_to_holder(node, item.target, item)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from connections.bus import ALL_NODES
+from connections.frame_outbox import LINGER_SECONDS
 from connections.hub import Hub
 from connections.publication import Publication, publication
 from ovara import background
@@ -23,6 +24,8 @@ from sessions_app.unread import ConversationNews, conversation_news
 
 # `conversation_updated` comes at most once in this time; PROTOCOL.
 PERIOD_SECONDS = 1.0
+# One line may have waited for company, and the next not.
+REST_SECONDS = PERIOD_SECONDS + LINGER_SECONDS
 # What changes within this is read together.
 GATHER_SECONDS = 0.02
 # Told in one turn of the loop: well under a millisecond. Between two turns the writer's thread has
@@ -102,7 +105,7 @@ class ConversationFeed:
         task = background.start(self._tell_here(due), name="conversation feed")
         # They rest when it has told: of two that overlap, the older could tell last.
         later = asyncio.get_running_loop().call_later
-        task.add_done_callback(lambda _: later(PERIOD_SECONDS, self._rested, due))
+        task.add_done_callback(lambda _: later(REST_SECONDS, self._rested, due))
 
     def _rested(self, conversation_ids: set[str]) -> None:
         self._resting -= conversation_ids

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from connections.frame_outbox import LINGER_SECONDS, LINGERERS_A_TURN, FrameOutbox
+from connections.hub import ConnectionInfo, Hub
+from connections.publication import publication
 from ovara.server.frames import text_frame
+from sessions_app.records import UserRef
 
 pytestmark = pytest.mark.storeless
 
@@ -129,3 +132,23 @@ async def test_many_that_waited_in_vain_leave_the_loop_to_others_in_between() ->
             done = sum(bool(transport.writes) for transport in transports)
             written_in[turn] = done - sum(written_in.values())
     assert max(written_in.values()) <= LINGERERS_A_TURN
+
+
+async def test_who_has_joined_hears_of_the_list_with_the_next_frame_and_others_at_once() -> None:
+    hub, here = Hub(), "01a204ff-b87e-7596-8aa3-a61245b618c3"
+    transports = {"joined": Transport(), "elsewhere": Transport()}
+    for name, transport in transports.items():
+        connection = ConnectionInfo(
+            name, outbox_of(transport), user=UserRef("u1", "u1"), authenticated=True
+        )
+        if name == "joined":
+            connection.joined[here] = 0
+        hub.add(connection)
+    line = publication("user", "u1", {"type": "conversation_updated"})
+    hub.deliver_line(line, here)
+    await end_of_turn()
+    assert transports["elsewhere"].writes == [frames(line.text)]
+    assert transports["joined"].writes == []
+    hub.connections["joined"].outbox.put("a message")
+    await end_of_turn()
+    assert transports["joined"].writes == [frames(line.text, "a message")]

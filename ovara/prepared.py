@@ -18,7 +18,7 @@ from itertools import count
 from operator import attrgetter
 from typing import Any
 
-from django.db import connections, models
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet, sql
 from django.utils.encoding import force_str
@@ -27,19 +27,17 @@ from ovara.ids import IDS_REMEMBERED
 
 # Texts kept for one statement.
 MAX_SHAPES = 1_000
-# What a driver takes in a shape of its own: PostgreSQL's addresses, every database's JSON.
-_SPECIAL_FIELDS = frozenset({"GenericIPAddressField", "JSONField"})
 SQL_VENDORS = frozenset({"sqlite", "postgresql", "mysql", "oracle"})
 
 Adapters = dict[type, Callable[[Any], Any]]
 
 
-def _database() -> BaseDatabaseWrapper:
+def this_database() -> BaseDatabaseWrapper:
     """This thread's connection; asked for once a run, since each look-up has its price."""
     return connections["default"]
 
 
-class _Moments(dict[datetime, Any]):
+class Moments(dict[datetime, Any]):
     """Moments as the driver wants them. A batch has the same one in every row."""
 
     def __init__(self, adapt: Callable[[datetime], Any]) -> None:
@@ -54,7 +52,7 @@ def _adapters(database: BaseDatabaseWrapper) -> Adapters:
     """For each type that is not the driver's own, what makes it so."""
     ops = database.ops
     adapters: Adapters = {
-        datetime: _Moments(ops.adapt_datetimefield_value).__getitem__,
+        datetime: Moments(ops.adapt_datetimefield_value).__getitem__,
         IPv4Address: lambda value: ops.adapt_ipaddressfield_value(str(value)),
         IPv6Address: lambda value: ops.adapt_ipaddressfield_value(str(value)),
     }
@@ -131,11 +129,12 @@ class _Compiled:
         adapters: Adapters,
     ) -> None:
         self.text = text
+        self.has_lists = any(type(one) is list for one in sentinels)
         places = {value: place for place, value in enumerate(_adapted(_flat(sentinels), adapters))}
         self._places = [places[value] for value in parameters]
 
     def parameters(self, arguments: Sequence[Any], adapters: Adapters) -> list[Any]:
-        adapted = _adapted(_flat(arguments), adapters)
+        adapted = _adapted(_flat(arguments) if self.has_lists else arguments, adapters)
         return [adapted[place] for place in self._places]
 
 
@@ -179,7 +178,7 @@ class PreparedSelect(_Prepared):
 
     def rows(self, *arguments: Any) -> list[tuple[Any, ...]]:
         """The rows, with the database's own values (see `as_uuid`)."""
-        database = _database()
+        database = this_database()
         if database.vendor not in SQL_VENDORS:
             return list(self._build(*arguments))
         padded = _padded(arguments)
@@ -206,14 +205,15 @@ class PreparedUpdate(_Prepared):
         """Run it once with the arguments of each row."""
         if not rows:
             return
-        database = _database()
+        database = this_database()
         if database.vendor not in SQL_VENDORS:
             for row in rows:
                 queryset, values = self._build(*row)
                 queryset.update(**values)
             return
-        rows = [_padded(row) for row in rows]
-        compiled, adapters = self._for(database, rows[0]), _adapters(database)
+        compiled, adapters = self._for(database, _padded(rows[0])), _adapters(database)
+        if compiled.has_lists:
+            rows = [_padded(row) for row in rows]
         with database.cursor() as cursor:
             cursor.executemany(compiled.text, [compiled.parameters(row, adapters) for row in rows])
 
@@ -225,54 +225,3 @@ class PreparedUpdate(_Prepared):
         query.add_update_values(values)
         text, parameters = query.get_compiler(connection=database).as_sql()
         return text, parameters
-
-
-class PreparedInsert:
-    """An INSERT of a model's rows: no model instance, no signal, no default but the caller's.
-
-    Args:
-        model: the model.
-        names: the `attname`s of the values in a row, all of the model's columns.
-    """
-
-    def __init__(self, model: type[models.Model], *names: str) -> None:
-        self._model = model
-        self._names = names
-        self._texts: dict[str, str] = {}
-
-    def run(self, rows: Sequence[Sequence[Any]]) -> None:
-        """Insert `rows`, in their order."""
-        if not rows:
-            return
-        database = _database()
-        if database.vendor not in SQL_VENDORS:
-            self._model._default_manager.bulk_create(
-                self._model(**dict(zip(self._names, row, strict=True))) for row in rows
-            )
-            return
-        fields: list[Any] = [self._model._meta.get_field(name) for name in self._names]
-        special = [
-            (place, field)
-            for place, field in enumerate(fields)
-            if field.get_internal_type() in _SPECIAL_FIELDS
-        ]
-        text = self._text(database, fields, rows[0])
-        adapters = _adapters(database)
-        adapted = [_adapted(row, adapters) for row in rows]
-        for place, field in special:
-            for row in adapted:
-                row[place] = field.get_db_prep_save(row[place], database)
-        with database.cursor() as cursor:
-            cursor.executemany(text, adapted)
-
-    def _text(
-        self, database: BaseDatabaseWrapper, fields: Sequence[Any], row: Sequence[Any]
-    ) -> str:
-        text = self._texts.get(database.vendor)
-        if text is None:
-            query = sql.InsertQuery(self._model)
-            one = self._model(**dict(zip(self._names, row, strict=True)))
-            query.insert_values(fields, [one])
-            text = query.get_compiler(connection=database).as_sql()[0][0]
-            self._texts[database.vendor] = text
-        return text

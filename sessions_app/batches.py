@@ -24,11 +24,13 @@ from django.db.models import Max, QuerySet
 from ovara.errors import NotFound, Overloaded
 from ovara.ids import key_of, new_text_id
 from ovara.pairs import few_by_few
-from ovara.prepared import PreparedInsert, PreparedSelect, PreparedUpdate, as_uuid
+from ovara.prepared import PreparedSelect, PreparedUpdate, as_uuid
+from ovara.prepared_insert import PreparedInsert
 from ovara.times import now, wire
 from ovara.transactions import in_batch
-from sessions_app.models import Conversation, Message, Participant
+from sessions_app.models import Conversation, Message
 from sessions_app.records import MessageRecord, UserRef, records_of
+from sessions_app.selectors import participants_among
 
 # Races lost against other writers before the caller is told to try again.
 MAX_ATTEMPTS = 20
@@ -160,13 +162,7 @@ class _BatchWriter:
             for draft in self.drafts
             if draft.sender is not None and draft.require_participant
         }
-        return {
-            (as_uuid(conversation), as_uuid(user))
-            for conversations, users in few_by_few(pairs)
-            for conversation, user in _PARTS.rows(
-                [key_of(text) for text in conversations], [key_of(text) for text in users]
-            )
-        }
+        return participants_among(pairs)
 
     @staticmethod
     def _allowed(draft: Draft, parts: set[tuple[str, str]]) -> bool:
@@ -178,11 +174,11 @@ class _BatchWriter:
         _INSERT.run(
             [
                 (
-                    key_of(record.id),
-                    key_of(record.conversation_id),
+                    record.id,
+                    record.conversation_id,
                     record.sequence,
                     record.role,
-                    key_of(record.sender.id) if record.sender else None,
+                    sender_id_of(record),
                     record.content,
                     record.metadata,
                     record.client_message_id,
@@ -214,13 +210,6 @@ def _move_cache(
 _LAST_SEQUENCES = PreparedSelect(
     lambda ids: (
         Conversation.objects.filter(pk__in=ids).order_by().values_list("pk", "last_sequence")
-    )
-)
-_PARTS = PreparedSelect(
-    lambda conversations, users: (
-        Participant.objects.filter(conversation_id__in=conversations, user_id__in=users)
-        .order_by()
-        .values_list("conversation_id", "user_id")
     )
 )
 _MOVE_CACHE = PreparedUpdate(_move_cache)

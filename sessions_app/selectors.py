@@ -18,7 +18,8 @@ from django.db.models import QuerySet
 
 from ovara.accounts.models import User
 from ovara.errors import Invalid, NotFound
-from ovara.pairs import few_by_few
+from ovara.pairs import PreparedPairs
+from ovara.prepared import as_uuid
 from ovara.times import now
 from sessions_app.models import Conversation, Message, Participant, Session
 from sessions_app.records import MessagePage, MessageRecord, UserRef, records_of
@@ -102,11 +103,8 @@ def is_participant(*, conversation_id: str, user_id: str) -> bool:
 
 def participants_among(places: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
     """Those of some pairs (conversation id, user id) in which the user has a part."""
-    found: set[tuple[str, str]] = set()
-    for conversations, users in few_by_few(places):
-        rows = Participant.objects.filter(conversation_id__in=conversations, user_id__in=users)
-        pairs = rows.order_by().values_list("conversation_id", "user_id")
-        found.update((str(conversation_id), str(user_id)) for conversation_id, user_id in pairs)
+    rows = _PARTICIPANTS.rows(places)
+    found = {(as_uuid(conversation), as_uuid(user)) for conversation, user in rows}
     return found.intersection(places)
 
 
@@ -221,3 +219,11 @@ def _participant_detail(part: Participant, users: dict[Any, UserRef]) -> Partici
 
 def _of_user(parts: Iterable[Participant], user_id: str) -> list[Participant]:
     return [part for part in parts if str(part.user_id) == user_id]
+
+
+_PARTICIPANTS = PreparedPairs(
+    *("conversation_id", "user_id"),
+    lambda pairs: (
+        Participant.objects.filter(pairs).order_by().values_list("conversation_id", "user_id")
+    ),
+)

@@ -12,14 +12,8 @@ from django.db.models import QuerySet
 
 from ovara.conf import ovara_settings
 from ovara.ids import key_of, new_text_id
-from ovara.prepared import (
-    PreparedInsert,
-    PreparedSelect,
-    PreparedUpdate,
-    as_json,
-    as_moment,
-    as_uuid,
-)
+from ovara.prepared import PreparedSelect, PreparedUpdate, as_json, as_moment, as_uuid
+from ovara.prepared_insert import PreparedInsert
 from ovara.times import now
 from sessions_app.models import Session
 
@@ -94,9 +88,9 @@ class SessionBook:
         _INSERT.run(
             [
                 (
-                    key_of(row.id),
-                    key_of(row.client_id),
-                    key_of(row.user_id),
+                    row.id,
+                    row.client_id,
+                    row.user_id,
                     row.state,
                     self.moment,
                     self.moment,

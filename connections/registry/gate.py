@@ -16,7 +16,8 @@ from connections.registry.liveness import live_counts, live_node_ids
 from ovara.accounts.selectors import revoked_among
 from ovara.conf import ovara_settings
 from ovara.ids import key_of, new_text_id
-from ovara.prepared import PreparedInsert, PreparedSelect, as_uuid
+from ovara.prepared import PreparedSelect, as_uuid
+from ovara.prepared_insert import PreparedInsert
 from sessions_app.records import UserRef
 from sessions_app.sessions import OpenedSession, SessionBook
 
@@ -114,10 +115,7 @@ class Gate:
         """Write the clients and sessions that were taken in."""
         moment = self.sessions.moment
         _INSERT_CLIENT.run(
-            [
-                (key_of(one), key_of(self.owners[one]), "", moment, moment)
-                for one in sorted(self.new_clients)
-            ]
+            [(one, self.owners[one], "", moment, moment) for one in sorted(self.new_clients)]
         )
         clients_touch(self.seen_clients - self.new_clients, moment)
         self.sessions.save()

@@ -15,8 +15,7 @@ from connections.models import Connection
 from connections.registry.gate import Admitted, Gate, Identity
 from ovara.accounts.selectors import revoked_among
 from ovara.errors import Unauthenticated
-from ovara.ids import key_of
-from ovara.prepared import PreparedInsert
+from ovara.prepared_insert import PreparedInsert
 from sessions_app.sessions import OpenedSession, sessions_states
 
 
@@ -130,11 +129,11 @@ def write_confirmations(jobs: Sequence[Confirm]) -> list[None]:
 def _row(job: Open, admitted: Admitted | None, moment: datetime) -> tuple[Any, ...]:
     """The values of `_COLUMNS`."""
     return (
-        key_of(job.connection_id),
-        key_of(job.node_id),
-        key_of(admitted.client_id) if admitted else None,
-        key_of(admitted.user.id) if admitted else None,
-        key_of(admitted.session.id) if admitted else None,
+        job.connection_id,
+        job.node_id,
+        admitted.client_id if admitted else None,
+        admitted.user.id if admitted else None,
+        admitted.session.id if admitted else None,
         job.authenticated,
         job.identity.token_family if job.identity else "",
         moment,

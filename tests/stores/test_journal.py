@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from ovara.accounts.models import User
+from ovara.errors import NotFound
 from ovara.times import now
 from sessions_app.batches import Draft, write_batch
 from sessions_app.models import Conversation, Message
+from sessions_app.records import UserRef
 from sessions_app.services import conversation_create
 from tests.stores.writers import BATCH, BATCHES, JOURNAL, side_by_side, start
 from tests.support.database import Database
@@ -141,3 +143,33 @@ def test_a_batch_that_fails_leaves_nothing_behind(
     with pytest.raises(RuntimeError, match="in the midst of it"):
         write_batch(drafts_of(talk, 2))
     assert not Message.objects.exists()
+
+
+def test_a_batch_of_many_people_stores_what_each_may_say_and_nothing_else(db: None) -> None:
+    """More conversations and people than one query is asked about."""
+    people = User.objects.bulk_create(User(username=f"user {number}") for number in range(300))
+    talks = [str(conversation_create(owner=one).pk) for one in people]
+    senders = [UserRef(str(one.pk), one.username) for one in people]
+    # Every tenth speaks in a conversation of somebody else.
+    strangers = set(range(0, 300, 10))
+    drafts = [
+        Draft(
+            talks[number - 1 if number in strangers else number],
+            *(f"text {number}", "user", senders[number], "once"),
+            {"number": number} if number % 2 else {},
+        )
+        for number in range(300)
+    ]
+    refused = {
+        number for number, result in enumerate(write_batch(drafts)) if isinstance(result, NotFound)
+    }
+    assert refused == strangers
+    told = {
+        (str(row.conversation_id), str(row.sender_id), row.content, str(row.metadata))
+        for row in Message.objects.all()
+    }
+    assert told == {
+        (draft.conversation_id, senders[number].id, draft.content, str(draft.metadata))
+        for number, draft in enumerate(drafts)
+        if number not in strangers
+    }

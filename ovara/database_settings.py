@@ -20,7 +20,7 @@ from ovara.environment import env
 from ovara.sqlite_file import BUSY_TIMEOUT_SECONDS, ExistingFile
 
 # SQLite's write-ahead log grows to so many pages, of 4 KiB each, before it is copied back.
-CHECKPOINT_PAGES = 4_000
+CHECKPOINT_PAGES = 10_000
 # How long to wait for a server, and for a connection to it, before the caller hears of it.
 REACH_SECONDS = 5
 # How long a caller waits for a connection of the pool: less than its own callers have patience.

@@ -204,4 +204,4 @@ def test_the_log_is_synced_at_each_commit_and_copied_back_seldom(db: None) -> No
             for name in ("journal_mode", "synchronous", "wal_autocheckpoint")
         ]
     full = 2
-    assert found == ["wal", full, 4_000]
+    assert found == ["wal", full, 10_000]

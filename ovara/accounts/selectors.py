@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ovara.accounts.models import RevokedToken, User
-from ovara.prepared import PreparedSelect
+from ovara.ids import key_of
+from ovara.prepared import PreparedSelect, as_uuid
 
 
 def revoked_among(keys: Collection[str]) -> set[str]:
@@ -17,10 +18,16 @@ def revoked_among(keys: Collection[str]) -> set[str]:
 
 def inactive_among(user_ids: Collection[str]) -> set[str]:
     """Those of `user_ids` whose account is switched off or does not exist; one query."""
-    active = User.objects.filter(pk__in=list(user_ids), is_active=True)
-    return set(user_ids).difference(str(pk) for pk in active.values_list("pk", flat=True))
+    if not user_ids:
+        return set()
+    rows = _ACTIVE.rows([key_of(one) for one in user_ids])
+    return set(user_ids).difference(as_uuid(pk) for pk, is_active in rows if is_active)
 
 
 _REVOKED = PreparedSelect(
     lambda keys: RevokedToken.objects.filter(jti__in=keys).order_by().values_list("jti")
+)
+# Whether it is active is for the caller: an argument of a prepared statement it can't be.
+_ACTIVE = PreparedSelect(
+    lambda ids: User.objects.filter(pk__in=ids).order_by().values_list("pk", "is_active")
 )

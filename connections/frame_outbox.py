@@ -11,10 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from connections import metrics
 from connections.outbox import FAREWELL_SECONDS
 from ovara.server.frames import FrameTransport, text_frame
+
+if TYPE_CHECKING:
+    from connections.rounds import Round
 
 # Frames that are written without waiting for the end of the turn: by their size, by their number.
 # A write of so much costs more than what a second one would.
@@ -38,6 +42,8 @@ class Turn:
         self.loop = loop
         self.waiting: list[FrameOutbox] = []
         self.lingering: deque[FrameOutbox] = deque()
+        # conversation_id → the publications on their way to its members
+        self.rounds: dict[str, Round] = {}
         self.text = ""
         self.frame = text_frame("")
 
@@ -59,6 +65,11 @@ class Turn:
         if not self.lingering:
             self.loop.call_later(LINGER_SECONDS, self._end_lingering)
         self.lingering.append(outbox)
+
+    def catch_up(self, connection_id: str) -> None:
+        """Let a connection have what was published before what it is to be sent now."""
+        for under_way in self.rounds.values():
+            under_way.catch_up(connection_id)
 
     def frame_of(self, text: str) -> bytes:
         """The frame of `text`, made once for all who get it one after the other."""
@@ -131,8 +142,13 @@ class FrameOutbox:
     def put(self, text: str, droppable: bool = False) -> None:
         """Send `text`; droppable frames are dropped once the outbox is half full."""
         turn = self._turn
-        # `frame_of`, without the call: this is the hottest line of all.
-        frame = turn.frame if text is turn.text else turn.frame_of(text)
+        if turn.rounds:
+            turn.catch_up(self._connection_id)
+        # `frame_of`, without the call.
+        self.put_frame(turn.frame if text is turn.text else turn.frame_of(text), droppable)
+
+    def put_frame(self, frame: bytes, droppable: bool = False) -> None:
+        """`put`, of a frame that is made, and before which nothing is on its way."""
         if self._lingering is not None:
             self.end_lingering()
         frames = self._this_turn
@@ -146,10 +162,19 @@ class FrameOutbox:
             self._transport.write_frame(frame)
         else:
             self._this_turn = [frame]
-            turn.add(self)
+            self._turn.add(self)
+
+    def write_now(self, frames: bytes) -> bool:
+        """Write whole frames at once, where nothing waits before them; whether it did."""
+        if self._this_turn is None and self._lingering is None and self._is_free():
+            self._transport.write_frame(frames)
+            return True
+        return False
 
     def put_soon(self, text: str) -> None:
         """Send `text` with the next frame, or in a moment: what may wait costs no write then."""
+        if self._turn.rounds:
+            self._turn.catch_up(self._connection_id)
         if self._lingering is not None:
             self._lingering.append(self._turn.frame_of(text))
         elif self._this_turn is None and self._is_free():
@@ -200,6 +225,8 @@ class FrameOutbox:
         """Send `farewell` behind what waits (`discard`: instead of it), then close the socket."""
         if self._closing:
             return
+        if not discard:
+            self._turn.catch_up(self._connection_id)
         self._closing = True
         self.end_lingering()
         self.flush()

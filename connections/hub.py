@@ -12,6 +12,7 @@ from connections.audiences import Audiences
 from connections.frame_outbox import FrameOutbox
 from connections.outbox import Outbox
 from connections.publication import Publication
+from connections.rounds import round_of, settle
 from ovara.accounts.tokens import VerifiedToken
 from ovara.times import now
 from sessions_app.records import UserRef
@@ -145,6 +146,7 @@ class Hub:
         """
         if connection.connection_id not in self.connections:
             return False
+        settle(conversation_id)
         connection.joining |= {conversation_id}
         self.conversation_connections.take(conversation_id, connection.connection_id)
         waiting = self._joining.setdefault(conversation_id, {})
@@ -163,6 +165,7 @@ class Hub:
         waited = self._stop_waiting(connection, conversation_id)
         if waited is None:
             return None
+        settle(conversation_id)
         connection.joined[conversation_id] = sequence
         self.conversation_connections.put(conversation_id, connection)
         return [item for item in waited if not 0 < item.sequence <= sequence]
@@ -172,6 +175,7 @@ class Hub:
         waited = self._stop_waiting(connection, conversation_id)
         if waited is None or conversation_id not in connection.joined:
             return []
+        settle(conversation_id)
         self.conversation_connections.put(conversation_id, connection)
         return waited
 
@@ -214,22 +218,24 @@ class Hub:
             return self.conversation_connections
         return self.client_connections if kind == "client" else self.user_connections
 
-    def deliver(self, item: Publication) -> int:
-        """Put a publication into the outbox of every member here.
-
-        Returns:
-            How many got it.
-        """
+    def deliver(self, item: Publication) -> None:
+        """Put a publication into the outbox of every member here; where they are many, in a
+        moment, but before whatever is sent to them next."""
+        members = self.members(item.kind, item.target)
         if item.kind == "conversation":
             for connection_id, waiting in self._joining.get(item.target, {}).items():
                 if not _excluded(item, self.connections[connection_id]):
                     waiting.append(item)
-        # The hottest loop of all: no look-up that can be made once, no call that can be spared.
+            if (under_way := round_of(item.target, members)) is not None:
+                under_way.add(item, self._excluded_ids(item))
+                return
+        began_at = time.perf_counter()
+        # A hot loop: no look-up that can be made once, no call that can be spared.
         text, droppable, sequence, target = item.text, item.droppable, item.sequence, item.target
         without = self.connections.get(item.exclude)
         without_user = item.exclude_user
         count = 0
-        for connection in self.members(item.kind, target):
+        for connection in members:
             if connection is without or (without_user and _is_of(connection, without_user)):
                 continue
             if sequence and sequence <= connection.joined.get(target, 0):
@@ -238,7 +244,14 @@ class Hub:
             count += 1
         if count:
             metrics.FRAMES_SENT.counts[item.frame_type] += count
-        return count
+        if sequence:
+            metrics.FANOUT_SECONDS.observe(time.perf_counter() - began_at)
+
+    def _excluded_ids(self, item: Publication) -> set[str]:
+        excluded = {item.exclude} if item.exclude else set()
+        if item.exclude_user:
+            excluded.update(one.connection_id for one in self.members("user", item.exclude_user))
+        return excluded
 
     def deliver_line(self, item: Publication, conversation_id: str) -> None:
         """Put a line of a user's list into the outboxes of that user's connections. Who has joined

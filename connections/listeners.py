@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Coroutine
 from typing import Any
 
-from connections import metrics, selectors
+from connections import selectors
 from connections.bus import is_shared
 from connections.close_codes import CloseCode
 from connections.close_requests import request_close
@@ -40,7 +39,6 @@ def connect() -> None:
 
 def _message_committed(message: MessageRecord, origin: str | None, **_: Any) -> None:
     """In the main loop, in the order of sequences."""
-    started = time.perf_counter()
     conversation_id = message.conversation_id
     frame = {"type": "message", "conversation_id": conversation_id, "message": message}
     node.publish(
@@ -48,7 +46,6 @@ def _message_committed(message: MessageRecord, origin: str | None, **_: Any) -> 
             "conversation", conversation_id, frame, exclude=origin, sequence=message.sequence
         )
     )
-    metrics.FANOUT_SECONDS.observe(time.perf_counter() - started)
     if _can_deliver():
         node.conversation_feed.changed(conversation_id)
 

@@ -105,7 +105,7 @@ ACK_SECONDS = Latency(
 )
 FANOUT_SECONDS = Latency(
     "ovara_fanout_seconds",
-    "From a message's commit to the last local connection's outbox.",
+    "From a message's publication here to the outbox of the last local connection.",
 )
 CHANNEL_LAYER_UP = Gauge(
     "ovara_channel_layer_up",

@@ -17,9 +17,11 @@ from django.db.models import Count, Q, QuerySet
 from ovara.prepared import PreparedSelect, as_uuid
 from sessions_app.models import Conversation, Message, Participant
 
-# Read positions in one query: each is a branch of its condition, and databases bound its depth. A
-# power of two, which is how many a prepared statement has room for.
-_POSITIONS_PER_QUERY = 256
+# Spans in one query: each is a branch of its condition, and databases bound its depth. A power of
+# two, which is how many a prepared statement has room for.
+_SPANS_PER_QUERY = 128
+# Counts that are remembered.
+_MAX_COUNTED = 20_000
 # Values in one query's list: databases bound its variables.
 _VALUES_PER_QUERY = 200
 
@@ -96,38 +98,87 @@ def _unread(last_sequences: dict[str, int], parts: Iterable[Part]) -> dict[Place
         for conversation_id, user_id, read in parts
         if conversation_id in last_sequences
     }
-    own = _own_above([(*key, read) for key, read in above.items() if read < last_sequences[key[0]]])
+    own = _own_within(
+        {
+            key: (read, last_sequences[key[0]])
+            for key, read in above.items()
+            if read < last_sequences[key[0]]
+        }
+    )
     return {
         key: max(0, last_sequences[key[0]] - read - own.get(key, 0)) for key, read in above.items()
     }
 
 
-def _own_above(parts: Sequence[Part]) -> dict[Place, int]:
-    """How many messages above their read position the participants sent themselves."""
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """So many messages behind `read`, up to `last`, are the user's own."""
+
+    read: int
+    last: int
+    own: int
+
+
+# Messages neither change nor go: what was counted once is counted on from there, or who writes
+# without ever reading would have all that they wrote counted each time.
+_counted: dict[Place, _Counted] = {}
+
+
+def _own_within(spans: dict[Place, tuple[int, int]]) -> dict[Place, int]:
+    """How many messages of a span (behind a read position, up to a sequence) were sent by the
+    participant."""
+    known = {place: _known(place, *span) for place, span in spans.items()}
+    more = _count(
+        [
+            (*place, known[place].last, last)
+            for place, (_, last) in spans.items()
+            if known[place].last < last
+        ]
+    )
+    if len(_counted) > _MAX_COUNTED:
+        _counted.clear()
+    counts = {place: one.own + more.get(place, 0) for place, one in known.items()}
+    for place, (read, last) in spans.items():
+        _counted[place] = _Counted(read, last, counts[place])
+    return counts
+
+
+def _known(place: Place, read: int, last: int) -> _Counted:
+    """What was counted of that span before."""
+    before = _counted.get(place)
+    if before is None or before.read != read or before.last > last:
+        return _Counted(read, read, 0)
+    return before
+
+
+def _count(spans: Sequence[tuple[str, str, int, int]]) -> dict[Place, int]:
     counts: dict[Place, int] = {}
-    for start in range(0, len(parts), _POSITIONS_PER_QUERY):
-        conversations, users, positions = zip(
-            *parts[start : start + _POSITIONS_PER_QUERY], strict=True
+    for start in range(0, len(spans), _SPANS_PER_QUERY):
+        conversations, users, reads, lasts = zip(
+            *spans[start : start + _SPANS_PER_QUERY], strict=True
         )
         rows = _OWN.rows(
-            [UUID(one) for one in conversations], [UUID(one) for one in users], list(positions)
+            [UUID(one) for one in conversations],
+            [UUID(one) for one in users],
+            list(reads),
+            list(lasts),
         )
         counts |= {(as_uuid(conversation), as_uuid(user)): own for conversation, user, own in rows}
     return counts
 
 
 def _own(
-    conversations: list[UUID], users: list[UUID], positions: list[int]
+    conversations: list[UUID], users: list[UUID], reads: list[int], lasts: list[int]
 ) -> QuerySet[Message, tuple[Any, ...]]:
-    places = (
-        Q(conversation_id=conversation, sender_id=user, sequence__gt=position)
-        for conversation, user, position in zip(conversations, users, positions, strict=True)
+    spans = (
+        Q(conversation_id=conversation, sender_id=user, sequence__gt=read, sequence__lte=last)
+        for conversation, user, read, last in zip(conversations, users, reads, lasts, strict=True)
     )
     return (
-        Message.objects.filter(reduce(or_, places))
+        Message.objects.filter(reduce(or_, spans))
         .order_by()
         .values_list("conversation_id", "sender_id")
-        .annotate(Count("pk"))
+        .annotate(own=Count("*"))
     )
 
 

@@ -16,6 +16,7 @@ from pytest_django import DjangoDbBlocker
 
 from connections import joining
 from ovara.admin import lists
+from sessions_app import unread
 from sessions_app.models import Message
 from sessions_app.selectors import history
 from tests.stores.calls import ADMIN, HOT, SWEEPS
@@ -90,6 +91,8 @@ def _measure(crowd: Crowd) -> dict[str, Seen]:
 
 
 def _seen(call: Callable[[Crowd], object], crowd: Crowd) -> Seen:
+    # As in a process that has just begun.
+    unread._counted.clear()
     with transaction.atomic():
         with watched() as seen:
             call(crowd)

@@ -68,7 +68,8 @@ class Turn:
 
     def catch_up(self, connection_id: str) -> None:
         """Let a connection have what was published before what it is to be sent now."""
-        for under_way in self.rounds.values():
+        # A list: what a member is put may end it, which is published, and begins another round.
+        for under_way in list(self.rounds.values()):
             under_way.catch_up(connection_id)
 
     def frame_of(self, text: str) -> bytes:

@@ -312,3 +312,20 @@ async def test_a_small_audience_is_written_to_at_the_end_of_the_turn() -> None:
     assert [len(socket.frames) for socket in room.sockets[: rounds.LARGE_AUDIENCE - 1]] == [1] * (
         rounds.LARGE_AUDIENCE - 1
     )
+
+
+async def test_a_member_that_catches_up_may_begin_another_round() -> None:
+    """It reads too slowly, is sent away, and that is told in another large conversation."""
+    room, elsewhere = Room(), "01a204ff-b87e-7596-8aa3-a61245b618c4"
+    for member in room.members:
+        room.hub.begin_join(member, elsewhere)
+        room.hub.finish_join(member, elsewhere, 0)
+    told = publication("conversation", elsewhere, {"type": "typing"})
+    outbox = room.members[5].outbox
+    outbox._max_bytes, outbox._on_overflow = 10, lambda _: room.hub.deliver(told)
+    room.sockets[5].set_writable(False)
+    publish(room)
+    outbox.put("an answer")
+    await turns_of_the_loop(2 * MEMBERS)
+    others = [socket for number, socket in enumerate(room.sockets) if number != 5]
+    assert all(text_frame(told.text) in socket.frames for socket in others)

@@ -102,7 +102,8 @@ class ConversationFeed:
         if not self._due:
             # It was cleared meanwhile.
             return
-        if Turn.of_running_loop().rounds and self._put_off < MOST_PUT_OFF:
+        turn = Turn.here()
+        if turn is not None and turn.rounds and self._put_off < MOST_PUT_OFF:
             self._put_off += 1
             asyncio.get_running_loop().call_later(GATHER_SECONDS, self._begin)
             return

@@ -54,6 +54,13 @@ class Turn:
             cls.current = Turn(loop)
         return cls.current
 
+    @classmethod
+    def here(cls) -> Turn | None:
+        """The running loop's, if it has one: not what a loop has left behind that was closed."""
+        current = cls.current
+        is_here = current is not None and current.loop is asyncio._get_running_loop()
+        return current if is_here else None
+
     def add(self, outbox: FrameOutbox) -> None:
         """Let `outbox` write at the end of this turn."""
         if not self.waiting:

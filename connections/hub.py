@@ -144,9 +144,11 @@ class Hub:
         Returns:
             False where the connection has ended meanwhile: nothing is done.
         """
+        if conversation_id in connection.joined:
+            settle(conversation_id)
+        # Now: it may read so slowly that this was its end.
         if connection.connection_id not in self.connections:
             return False
-        settle(conversation_id)
         connection.joining |= {conversation_id}
         self.conversation_connections.take(conversation_id, connection.connection_id)
         waiting = self._joining.setdefault(conversation_id, {})
@@ -162,20 +164,21 @@ class Hub:
             What was published meanwhile, still to be sent behind the answer; None where the
             connection has ended or was taken out of the conversation since `begin_join`.
         """
+        # First: what that sets off still waits for this one, or ends it.
+        settle(conversation_id)
         waited = self._stop_waiting(connection, conversation_id)
         if waited is None:
             return None
-        settle(conversation_id)
         connection.joined[conversation_id] = sequence
         self.conversation_connections.put(conversation_id, connection)
         return [item for item in waited if not 0 < item.sequence <= sequence]
 
     def abandon_join(self, connection: ConnectionInfo, conversation_id: str) -> list[Publication]:
         """A `join` failed. One that had joined before goes on as it was, and gets what waited."""
+        settle(conversation_id)
         waited = self._stop_waiting(connection, conversation_id)
         if waited is None or conversation_id not in connection.joined:
             return []
-        settle(conversation_id)
         self.conversation_connections.put(conversation_id, connection)
         return waited
 
@@ -220,7 +223,7 @@ class Hub:
 
     def deliver(self, item: Publication) -> None:
         """Put a publication into the outbox of every member here; where they are many, in a
-        moment, but before whatever is sent to them next."""
+        moment, but before what they are sent by themselves."""
         members = self.members(item.kind, item.target)
         if item.kind == "conversation":
             for connection_id, waiting in self._joining.get(item.target, {}).items():

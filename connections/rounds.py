@@ -41,7 +41,7 @@ Member = tuple["ConnectionInfo", FrameOutbox]
 def round_of(conversation_id: str, members: Sequence[ConnectionInfo]) -> Round | None:
     """The round that brings publications to these members, who are all; None where that is no use:
     they are few, or their server takes no finished frames."""
-    current = Turn.current
+    current = Turn.here()
     if current is not None and (under_way := current.rounds.get(conversation_id)) is not None:
         return under_way
     if len(members) < LARGE_AUDIENCE:
@@ -54,7 +54,7 @@ def round_of(conversation_id: str, members: Sequence[ConnectionInfo]) -> Round |
 
 def settle(conversation_id: str) -> None:
     """Bring what is on its way in a conversation to all, before somebody joins them."""
-    current = Turn.current
+    current = Turn.here()
     if current is not None and (under_way := current.rounds.get(conversation_id)) is not None:
         under_way.settle()
 
@@ -100,6 +100,7 @@ class Round:
         # Of the items together: what is sent, once it is known; the lowest sequence, and who may
         # get something else.
         self._frames: bytes | None = None
+        self._bytes = 0
         self._lowest = _EVER
         self._apart: set[str] = set()
         turn.rounds[conversation_id] = self
@@ -111,6 +112,7 @@ class Round:
         ends_at = self._visits + len(self._members)
         frame, began_at = text_frame(item.text), time.perf_counter()
         self._items.append(_Item(self._count, item, frame, excluded, began_at, ends_at))
+        self._bytes += len(frame)
         self._frames = None
 
     def catch_up(self, connection_id: str) -> None:
@@ -125,9 +127,11 @@ class Round:
         late = [item for item in self._items if self._comes_by(place, item)]
         if late:
             connection, outbox = self._members[place]
-            self._put(connection, outbox, late)
-            self._ahead[connection_id] = self._count
-            self._apart.add(connection_id)
+            try:
+                self._put(connection, outbox, late)
+            finally:
+                self._ahead[connection_id] = late[-1].number
+                self._apart.add(connection_id)
 
     def settle(self) -> None:
         """Bring everything to everybody now."""
@@ -150,6 +154,7 @@ class Round:
             del self._turn.rounds[self._conversation_id]
 
     def _end(self, item: _Item) -> None:
+        self._bytes -= len(item.frame)
         self._frames = None
         if item.publication.sequence:
             metrics.FANOUT_SECONDS.observe(time.perf_counter() - item.began_at)
@@ -159,9 +164,9 @@ class Round:
         frames = self._frames
         if frames is None:
             frames = self._frames = self._summarize()
-        is_whole = len(frames) <= WHOLE_BYTES
+        is_whole = self._bytes <= WHOLE_BYTES
         members, size, conversation_id = self._members, len(self._members), self._conversation_id
-        lowest, apart = self._lowest, self._apart
+        lowest, apart, items = self._lowest, self._apart, list(self._items)
         written = 0
         # The hottest loop of all: no look-up that can be made once, no call that can be spared.
         for visit in range(self._visits, stop):
@@ -175,10 +180,10 @@ class Round:
             ):
                 written += 1
             else:
-                self._put(connection, outbox, list(self._items))
+                self._put(connection, outbox, items)
             if self._frames is not frames:
                 break
-        for item in self._items:
+        for item in items:
             metrics.FRAMES_SENT.counts[item.publication.frame_type] += written
 
     def _put(self, connection: ConnectionInfo, outbox: FrameOutbox, items: list[_Item]) -> None:
@@ -203,4 +208,4 @@ class Round:
         sequences = [one.publication.sequence for one in self._items if one.publication.sequence]
         self._lowest = min(sequences, default=_EVER)
         self._apart = set(self._ahead).union(*(item.excluded for item in self._items))
-        return b"".join(item.frame for item in self._items)
+        return b"".join(item.frame for item in self._items) if self._bytes <= WHOLE_BYTES else b""

@@ -20,7 +20,7 @@ class PreparedInsert:
     Args:
         model: the model.
         names: the `attname`s of the values in a row, all of the model's columns. Ids may be UUIDs
-            or their texts.
+            or their canonical texts: lower-case, with hyphens.
     """
 
     def __init__(self, model: type[models.Model], *names: str) -> None:

@@ -329,3 +329,37 @@ async def test_a_member_that_catches_up_may_begin_another_round() -> None:
     await turns_of_the_loop(2 * MEMBERS)
     others = [socket for number, socket in enumerate(room.sockets) if number != 5]
     assert all(text_frame(told.text) in socket.frames for socket in others)
+
+
+async def test_who_is_ended_by_what_comes_before_its_join_joins_nothing() -> None:
+    """It reads too slowly, and what was on its way when it joined again was too much for it."""
+    room = Room()
+    outbox = room.members[5].outbox
+    outbox._max_bytes, outbox._on_overflow = 10, room.hub.remove
+    room.sockets[5].set_writable(False)
+    publish(room)
+    assert not room.hub.begin_join(room.members[5], HERE)
+    # Nobody waits for it, and all others go on.
+    publish(room)
+    await room.play([])
+    assert [len(socket.frames) for socket in room.sockets] == [2] * 5 + [0] + [2] * (MEMBERS - 6)
+    assert room.hub.finish_join(room.members[5], HERE, 2) is None
+
+
+async def test_what_goes_to_all_before_a_join_is_answered_waits_for_that_one() -> None:
+    """A slow member's end, met on the way, is told to who joins as to the others."""
+    room = Room()
+    told = publication("conversation", HERE, {"type": "typing"})
+    room.begin(0)
+    slow = room.members[5].outbox
+
+    def end(connection_id: str) -> None:
+        room.hub.remove(connection_id)
+        room.hub.deliver(told)
+
+    slow._max_bytes, slow._on_overflow = 10, end
+    room.sockets[5].set_writable(False)
+    publish(room)
+    waited = room.hub.finish_join(room.members[0], HERE, room.sequence)
+    assert waited is not None
+    assert [item.text for item in waited] == [told.text]

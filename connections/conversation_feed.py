@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from connections.bus import ALL_NODES
-from connections.frame_outbox import LINGER_SECONDS, Turn
+from connections.frame_outbox import LINGER_SECONDS
 from connections.hub import Hub
 from connections.publication import Publication, publication
 from ovara import background
@@ -28,9 +28,6 @@ PERIOD_SECONDS = 1.0
 REST_SECONDS = PERIOD_SECONDS + LINGER_SECONDS
 # What changes within this is read together.
 GATHER_SECONDS = 0.02
-# A look competes with the fan-out of messages for the interpreter, and can wait: so often, while
-# one is under way.
-MOST_PUT_OFF = 4
 # Told in one turn of the loop: well under a millisecond. Between two turns the writer's thread has
 # its chance, which asks for the interpreter some twenty times a batch.
 USERS_A_TURN = 20
@@ -68,8 +65,6 @@ class ConversationFeed:
         self._due: set[str] = set()
         self._resting: set[str] = set()
         self._changed: set[str] = set()
-        # How often in a row the next look was put off.
-        self._put_off = 0
         # What changed here, and the other nodes have not been told.
         self._unsent: set[str] = set()
 
@@ -99,15 +94,10 @@ class ConversationFeed:
             self._due.add(conversation_id)
 
     def _begin(self) -> None:
-        if not self._due:
+        due, self._due = self._due, set()
+        if not due:
             # It was cleared meanwhile.
             return
-        turn = Turn.here()
-        if turn is not None and turn.rounds and self._put_off < MOST_PUT_OFF:
-            self._put_off += 1
-            asyncio.get_running_loop().call_later(GATHER_SECONDS, self._begin)
-            return
-        due, self._due, self._put_off = self._due, set(), 0
         self._resting |= due
         if ours := due & self._unsent:
             self._unsent -= ours

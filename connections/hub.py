@@ -12,7 +12,7 @@ from connections.audiences import Audiences
 from connections.frame_outbox import FrameOutbox
 from connections.outbox import Outbox
 from connections.publication import Publication
-from connections.rounds import round_of, settle
+from connections.rounds import catch_up, round_of, settle
 from ovara.accounts.tokens import VerifiedToken
 from ovara.times import now
 from sessions_app.records import UserRef
@@ -184,6 +184,8 @@ class Hub:
 
     def leave(self, connection: ConnectionInfo, conversation_id: str) -> list[tuple[str, str]]:
         """Take a connection out of a conversation; returns audiences as `remove` does."""
+        if conversation_id in connection.joined:
+            catch_up(conversation_id, connection.connection_id)
         connection.joined.pop(conversation_id, None)
         self._stop_waiting(connection, conversation_id)
         self.conversation_connections.take(conversation_id, connection.connection_id)

@@ -6,7 +6,8 @@ from member to member, again and again while there is something, and writes to e
 published since it was there the last time. What comes while it is under way goes along from where
 it is, and is through when it is there again.
 
-Whatever else a member is sent meanwhile stays in order: first it catches up.
+What a member is sent by itself meanwhile stays in order, and so does its leaving: first it catches
+up. Between two conversations there is no order.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ LARGE_AUDIENCE = 32
 VISITS_A_TURN = 64
 # More than this is not written in one piece, but put into the outbox, which is bounded.
 WHOLE_BYTES = 65_536
+# Who publishes more than this while a round is under way waits until everybody has it.
+MOST_BYTES = 1_048_576
 
 _EVER = sys.maxsize
 
@@ -41,8 +44,7 @@ Member = tuple["ConnectionInfo", FrameOutbox]
 def round_of(conversation_id: str, members: Sequence[ConnectionInfo]) -> Round | None:
     """The round that brings publications to these members, who are all; None where that is no use:
     they are few, or their server takes no finished frames."""
-    current = Turn.here()
-    if current is not None and (under_way := current.rounds.get(conversation_id)) is not None:
+    if (under_way := _under_way(conversation_id)) is not None:
         return under_way
     if len(members) < LARGE_AUDIENCE:
         return None
@@ -52,11 +54,21 @@ def round_of(conversation_id: str, members: Sequence[ConnectionInfo]) -> Round |
     return Round(conversation_id, found, Turn.of_running_loop())
 
 
+def _under_way(conversation_id: str) -> Round | None:
+    current = Turn.here()
+    return None if current is None else current.rounds.get(conversation_id)
+
+
 def settle(conversation_id: str) -> None:
     """Bring what is on its way in a conversation to all, before somebody joins them."""
-    current = Turn.here()
-    if current is not None and (under_way := current.rounds.get(conversation_id)) is not None:
+    if (under_way := _under_way(conversation_id)) is not None:
         under_way.settle()
+
+
+def catch_up(conversation_id: str, connection_id: str) -> None:
+    """Bring what is on its way in a conversation to one of its members, before it leaves."""
+    if (under_way := _under_way(conversation_id)) is not None:
+        under_way.catch_up(connection_id)
 
 
 @dataclass(slots=True, eq=False)
@@ -114,6 +126,8 @@ class Round:
         self._items.append(_Item(self._count, item, frame, excluded, began_at, ends_at))
         self._bytes += len(frame)
         self._frames = None
+        if self._bytes > MOST_BYTES:
+            self.settle()
 
     def catch_up(self, connection_id: str) -> None:
         """Put into a member's outbox what the round would bring in a moment."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,31 +13,9 @@ from connections.hub import ConnectionInfo, Hub
 from connections.publication import publication
 from ovara.server.frames import text_frame
 from sessions_app.records import UserRef
+from tests.frames.transport import Transport
 
 pytestmark = pytest.mark.storeless
-
-
-class Transport:
-    """A connection's end, as far as an outbox knows it: what was written, then the close code."""
-
-    def __init__(self) -> None:
-        self.writes: list[bytes | int] = []
-        self.is_writable = True
-        self.writing_resumed: Callable[[], object] | None = None
-        self.written = asyncio.Event()
-
-    def take_over(self, handler: Any, /) -> None:
-        raise AssertionError("no outbox does that")
-
-    def write_frame(self, frame: bytes, /) -> None:
-        self.writes.append(frame)
-        self.written.set()
-
-    def buffered_bytes(self) -> int:
-        return 0
-
-    def close(self, code: int, reason: str, /) -> None:
-        self.writes.append(code)
 
 
 def outbox_of(transport: Transport) -> FrameOutbox:

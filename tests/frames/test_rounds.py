@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
@@ -18,175 +18,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connections import frame_outbox, rounds
-from connections.frame_outbox import FrameOutbox, Turn
-from connections.hub import ConnectionInfo, Hub
 from connections.publication import publication
 from ovara.server.frames import text_frame
-from sessions_app.records import UserRef
-from tests.support.in_process import until
+from tests.frames.room import HERE, MEMBERS, Room, turns_of_the_loop
 
 pytestmark = pytest.mark.storeless
 
-HERE = "01a204ff-b87e-7596-8aa3-a61245b618c3"
-MEMBERS = rounds.LARGE_AUDIENCE + 8
 # So that a round takes several turns.
 VISITS_A_TURN = 7
 LINGER_SECONDS = 0.002
-MAX_OUTBOX_BYTES = 1_000_000
-
-
-class Socket:
-    """A member's end: the frames that came, one by one, and how many writes they took."""
-
-    def __init__(self) -> None:
-        self.frames: list[bytes] = []
-        self.writes = 0
-        self.on_write: Callable[[], object] = lambda: None
-        self.is_writable = True
-        self.writing_resumed: Callable[[], object] | None = None
-
-    def take_over(self, handler: Any, /) -> None:
-        raise AssertionError("no outbox does that")
-
-    def write_frame(self, frame: bytes, /) -> None:
-        self.writes += 1
-        self.on_write()
-        while frame:
-            size, head = frame[1], 2
-            if size == 126:
-                size, head = int.from_bytes(frame[2:4], "big"), 4
-            self.frames.append(frame[: head + size])
-            frame = frame[head + size :]
-
-    def buffered_bytes(self) -> int:
-        return 0
-
-    def close(self, code: int, reason: str, /) -> None:
-        self.frames.append(str(code).encode())
-
-    def set_writable(self, is_writable: bool) -> None:
-        self.is_writable = is_writable
-        if is_writable and self.writing_resumed is not None:
-            self.writing_resumed()
-
-
-async def turns_of_the_loop(count: int) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-class Room:
-    """A conversation of many, and what each member should have got."""
-
-    def __init__(self) -> None:
-        self.hub = Hub()
-        self.sequence = 0
-        self.count = 0
-        self.sockets = [Socket() for _ in range(MEMBERS)]
-        self.expected: list[list[bytes]] = [[] for _ in range(MEMBERS)]
-        # What was on its way to one who left: it may have come, or not.
-        self.optional: list[set[bytes]] = [set() for _ in range(MEMBERS)]
-        self.members: list[ConnectionInfo] = []
-        for number, socket in enumerate(self.sockets):
-            outbox = FrameOutbox(socket, f"c{number}", MAX_OUTBOX_BYTES, self.overflow)
-            # Two connections for each user.
-            user = UserRef(f"u{number // 2}", "name")
-            connection = ConnectionInfo(f"c{number}", outbox, user=user, authenticated=True)
-            self.members.append(connection)
-            self.hub.add(connection)
-            self.join(number)
-
-    def overflow(self, connection_id: str) -> None:
-        raise AssertionError(connection_id)
-
-    def text(self, size: int = 0) -> dict[str, Any]:
-        self.count += 1
-        return {"type": "message", "n": self.count, "text": "x" * size}
-
-    def publish(self, *, stored: bool, size: int, but: int | None, but_user: int | None) -> None:
-        self.sequence += stored
-        item = publication(
-            *("conversation", HERE, self.text(size)),
-            exclude=None if but is None else f"c{but}",
-            exclude_user=None if but_user is None else f"u{but_user // 2}",
-            sequence=self.sequence if stored else 0,
-        )
-        for number, member in enumerate(self.members):
-            is_excluded = number == but or (but_user is not None and number // 2 == but_user // 2)
-            if HERE in member.joined and HERE not in member.joining and not is_excluded:
-                self.expected[number].append(text_frame(item.text))
-        self.hub.deliver(item)
-
-    def send(self, number: int) -> None:
-        """An answer to one of them."""
-        item = publication("connection", f"c{number}", self.text())
-        self.expected[number].append(text_frame(item.text))
-        self.hub.deliver(item)
-
-    def send_line(self, number: int) -> None:
-        """A line of their list to a user."""
-        item = publication("user", f"u{number // 2}", self.text())
-        for other in (number - number % 2, number - number % 2 + 1):
-            self.expected[other].append(text_frame(item.text))
-        self.hub.deliver_line(item, HERE)
-
-    def begin(self, number: int) -> None:
-        """Somebody joins, perhaps again; what is published from now on waits."""
-        self.hub.begin_join(self.members[number], HERE)
-
-    def finish(self, number: int, *, fails: bool = False) -> None:
-        """The answer to that, and what waited: all that the answer does not tell of itself."""
-        member = self.members[number]
-        if HERE not in member.joining:
-            return
-        if fails:
-            waited = self.hub.abandon_join(member, HERE)
-        else:
-            waited = self.hub.finish_join(member, HERE, self.sequence) or []
-        for item in waited:
-            self.expected[number].append(text_frame(item.text))
-            member.outbox.put(item.text)
-
-    def join(self, number: int) -> None:
-        self.begin(number)
-        self.finish(number)
-
-    def leave(self, number: int) -> None:
-        came = len(self.sockets[number].frames)
-        self.optional[number].update(self.expected[number][came:])
-        self.hub.leave(self.members[number], HERE)
-
-    async def rejoin(self, number: int, turns: int, fails: bool) -> None:
-        """As it goes mostly: something is published before the answer, and behind it."""
-        self.begin(number)
-        self.publish(stored=True, size=0, but=None, but_user=None)
-        await turns_of_the_loop(turns)
-        self.finish(number, fails=fails)
-        self.publish(stored=True, size=0, but=None, but_user=None)
-
-    async def play(self, steps: list[tuple[Any, ...]]) -> None:
-        for kind, *details in steps:
-            if kind == "turns":
-                await turns_of_the_loop(details[0])
-            elif kind == "rejoin":
-                await self.rejoin(*details)
-            elif kind == "writable":
-                self.sockets[details[0]].set_writable(details[1])
-            else:
-                getattr(self, kind)(*details[:-1], **details[-1])
-        for socket in self.sockets:
-            socket.set_writable(True)
-        turn = Turn.of_running_loop()
-        await until(lambda: not (turn.rounds or turn.waiting or turn.lingering))
-
-    def check(self) -> None:
-        for socket, expected, optional in zip(
-            self.sockets, self.expected, self.optional, strict=True
-        ):
-            came = set(socket.frames)
-            assert socket.frames == [
-                frame for frame in expected if frame in came or frame not in optional
-            ]
+MOST_BYTES = 3 * rounds.WHOLE_BYTES
 
 
 # The same few come and go and are written to, so that it meets.
@@ -216,6 +57,7 @@ STEPS = st.one_of(
 def small_steps() -> Iterator[None]:
     with (
         patch.object(rounds, "VISITS_A_TURN", VISITS_A_TURN),
+        patch.object(rounds, "MOST_BYTES", MOST_BYTES),
         patch.object(frame_outbox, "LINGER_SECONDS", LINGER_SECONDS),
     ):
         yield
@@ -252,8 +94,8 @@ async def test_what_comes_while_it_goes_round_leaves_in_the_same_writes() -> Non
     await room.play([])
     room.check()
     # The first few got the third one in the second round, all others with the first two.
-    assert {socket.writes for socket in room.sockets} == {1, 2}
-    assert sum(socket.writes for socket in room.sockets) <= MEMBERS + 2 * VISITS_A_TURN
+    assert {len(socket.writes) for socket in room.sockets} == {1, 2}
+    assert sum(len(socket.writes) for socket in room.sockets) <= MEMBERS + 2 * VISITS_A_TURN
 
 
 async def test_it_leaves_the_loop_to_others_in_between() -> None:
@@ -287,9 +129,9 @@ async def test_the_outbox_of_a_slow_member_stays_bounded() -> None:
     room = Room()
     slow: list[str] = []
     outbox = room.members[5].outbox
-    outbox._on_overflow = slow.append
+    outbox._max_bytes, outbox._on_overflow = 2 * rounds.WHOLE_BYTES, slow.append
     room.sockets[5].on_write = lambda: room.sockets[5].set_writable(False)
-    for _ in range(2 * MAX_OUTBOX_BYTES // rounds.WHOLE_BYTES):
+    for _ in range(4):
         publish(room, rounds.WHOLE_BYTES - 1_000)
     await turns_of_the_loop(MEMBERS)
     assert slow[0] == "c5"
@@ -300,7 +142,8 @@ async def test_a_farewell_comes_behind_what_was_published_before_it() -> None:
     room = Room()
     publish(room)
     room.members[30].outbox.close("farewell", 4001, "", discard=False)
-    assert room.sockets[30].frames == [*room.expected[30], text_frame("farewell"), b"4001"]
+    assert room.sockets[30].frames == [*room.expected[30], text_frame("farewell")]
+    assert room.sockets[30].writes[-1] == 4001
 
 
 async def test_a_small_audience_is_written_to_at_the_end_of_the_turn() -> None:
@@ -363,3 +206,26 @@ async def test_what_goes_to_all_before_a_join_is_answered_waits_for_that_one() -
     waited = room.hub.finish_join(room.members[0], HERE, room.sequence)
     assert waited is not None
     assert [item.text for item in waited] == [told.text]
+
+
+async def test_much_at_once_is_brought_to_all_before_more_is_published() -> None:
+    room = Room()
+    for _ in range(2 * MOST_BYTES // rounds.WHOLE_BYTES):
+        publish(room, rounds.WHOLE_BYTES - 1_000)
+        came = min(len(socket.frames) for socket in room.sockets)
+        assert (room.count - came) * rounds.WHOLE_BYTES <= MOST_BYTES
+        await turns_of_the_loop(1)
+    await room.play([])
+    room.check()
+
+
+async def test_what_has_reached_all_is_no_more_under_way() -> None:
+    """One after the other, without a pause: more than may be under way at a time, and never so."""
+    room = Room()
+    for _ in range(2 * MOST_BYTES // rounds.WHOLE_BYTES + 4):
+        came = sum(len(socket.frames) for socket in room.sockets)
+        publish(room, rounds.WHOLE_BYTES // 2)
+        assert sum(len(socket.frames) for socket in room.sockets) == came
+        await turns_of_the_loop(3)
+    await room.play([])
+    room.check()

@@ -222,7 +222,8 @@ def _of_user(parts: Iterable[Participant], user_id: str) -> list[Participant]:
 
 
 _PARTICIPANTS = PreparedPairs(
-    *("conversation_id", "user_id"),
+    "conversation_id",
+    "user_id",
     lambda pairs: (
         Participant.objects.filter(pairs).order_by().values_list("conversation_id", "user_id")
     ),

@@ -154,25 +154,25 @@ def _known(place: Place, read: int, last: int) -> _Counted:
 def _count(spans: Sequence[tuple[str, str, int, int]]) -> dict[Place, int]:
     counts: dict[Place, int] = {}
     for start in range(0, len(spans), _SPANS_PER_QUERY):
-        conversations, users, reads, lasts = zip(
+        conversations, users, above, up_to = zip(
             *spans[start : start + _SPANS_PER_QUERY], strict=True
         )
         rows = _OWN.rows(
             [UUID(one) for one in conversations],
             [UUID(one) for one in users],
-            list(reads),
-            list(lasts),
+            list(above),
+            list(up_to),
         )
         counts |= {(as_uuid(conversation), as_uuid(user)): own for conversation, user, own in rows}
     return counts
 
 
 def _own(
-    conversations: list[UUID], users: list[UUID], reads: list[int], lasts: list[int]
+    conversations: list[UUID], users: list[UUID], above: list[int], up_to: list[int]
 ) -> QuerySet[Message, tuple[Any, ...]]:
     spans = (
-        Q(conversation_id=conversation, sender_id=user, sequence__gt=read, sequence__lte=last)
-        for conversation, user, read, last in zip(conversations, users, reads, lasts, strict=True)
+        Q(conversation_id=conversation, sender_id=user, sequence__gt=first, sequence__lte=last)
+        for conversation, user, first, last in zip(conversations, users, above, up_to, strict=True)
     )
     return (
         Message.objects.filter(reduce(or_, spans))
